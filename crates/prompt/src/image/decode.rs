@@ -1,0 +1,179 @@
+//! Image files to 8-bit colours, with the choices that Pillow's `convert("RGB")` makes.
+
+use std::io::Cursor;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader};
+
+use super::RgbImage;
+use crate::Error;
+
+/// How large an image may be, so that a small file cannot exhaust the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageLimits {
+    /// Pixels of the image, as its header states them.
+    pub max_pixels: u64,
+    /// Bytes that decoding may allocate.
+    pub max_bytes: u64,
+}
+
+impl Default for ImageLimits {
+    /// Returns twice the 89,478,485 pixels at which Pillow warns, where it refuses, and 2 GiB.
+    fn default() -> Self {
+        Self { max_pixels: 2 * 89_478_485, max_bytes: 2 << 30 }
+    }
+}
+
+impl RgbImage {
+    /// Decodes an image file within the default limits.
+    ///
+    /// The format is told by the content. An orientation in the file's metadata is applied. Alpha
+    /// is dropped, not blended; of 16-bit colours the upper byte is kept; 16-bit gray without
+    /// alpha saturates at 255, because that is what Pillow does.
+    ///
+    /// # Errors
+    /// If the file is empty, not an image, too large, truncated or damaged.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        Self::decode_within(bytes, ImageLimits::default())
+    }
+
+    /// Decodes an image file as [`Self::decode`], within other limits.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_within(bytes: &[u8], limits: ImageLimits) -> Result<Self, Error> {
+        let (format, name) = format_of(bytes)?;
+        let broken = |source: ImageError| match ends_early(&source) {
+            true => Error::TruncatedImage { format: name },
+            false => Error::BrokenImage { format: name, source },
+        };
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        let mut allocation = image::Limits::no_limits();
+        allocation.max_alloc = Some(limits.max_bytes);
+        reader.limits(allocation);
+        let mut decoder = reader.into_decoder().map_err(broken)?;
+        let (width, height) = decoder.dimensions();
+        if u64::from(width) * u64::from(height) > limits.max_pixels {
+            return Err(Error::TooLarge { width, height, limit: limits.max_pixels });
+        }
+        if format == ImageFormat::Jpeg && !has_end_of_jpeg(bytes) {
+            return Err(Error::TruncatedImage { format: name });
+        }
+        let orientation = orientation_of(&mut decoder, format);
+        let is_gray16 = decoder.original_color_type() == ExtendedColorType::L16;
+        let decoded = DynamicImage::from_decoder(decoder).map_err(broken)?;
+        let mut upright = DynamicImage::ImageRgb8(to_rgb(decoded, is_gray16));
+        upright.apply_orientation(orientation);
+        let upright = upright.into_rgb8();
+        let (width, height) = (upright.width() as usize, upright.height() as usize);
+        Ok(Self { width, height, pixels: upright.into_raw() })
+    }
+}
+
+/// Returns the format of a file by its first bytes.
+fn format_of(bytes: &[u8]) -> Result<(ImageFormat, &'static str), Error> {
+    if bytes.is_empty() {
+        return Err(Error::EmptyImage);
+    }
+    let format = image::guess_format(bytes).map_err(|_| Error::NotAnImage)?;
+    let name = match format {
+        ImageFormat::Jpeg => "JPEG",
+        ImageFormat::Png => "PNG",
+        ImageFormat::WebP => "WebP",
+        ImageFormat::Gif => "GIF",
+        ImageFormat::Bmp => "BMP",
+        ImageFormat::Tiff => "TIFF",
+        _ => return Err(Error::NotAnImage),
+    };
+    Ok((format, name))
+}
+
+/// Returns whether an error means that the file ended too early.
+fn ends_early(error: &ImageError) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|error| error.kind() == std::io::ErrorKind::UnexpectedEof) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Returns whether a JPEG's last scan is followed by the marker that ends an image; the decoder
+/// fills missing rows with gray, where Pillow refuses.
+fn has_end_of_jpeg(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    loop {
+        // A marker is 0xFF, any number of fill bytes 0xFF, and its code; other bytes are a scan's.
+        let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|b| *b == 0xFF))
+        else {
+            return false;
+        };
+        at += found + 1;
+        match bytes.get(at) {
+            None => return false,
+            Some(0xD9) => return true,
+            // Fill, a byte 0xFF of a scan, and the marks inside a scan.
+            Some(0xFF) => {}
+            Some(0x00 | 0x01 | 0xD0..=0xD8) => at += 1,
+            Some(_) => {
+                let len = bytes.get(at + 1..at + 3).map(|len| [len[0], len[1]]);
+                at += 1 + usize::from(len.map_or(0, u16::from_be_bytes));
+            }
+        }
+    }
+}
+
+/// Returns how the image must be turned, from its Exif data or else its XMP data.
+fn orientation_of(decoder: &mut impl ImageDecoder, format: ImageFormat) -> Orientation {
+    if format == ImageFormat::Tiff {
+        return decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    }
+    let exif = decoder.exif_metadata().ok().flatten();
+    let exif = exif.as_deref().map(|exif| exif.strip_prefix(b"Exif\0\0").unwrap_or(exif));
+    exif.and_then(Orientation::from_exif_chunk)
+        .or_else(|| orientation_in_xmp(&decoder.xmp_metadata().ok().flatten()?))
+        .unwrap_or(Orientation::NoTransforms)
+}
+
+/// Returns the orientation that XMP data states, as an attribute or as an element.
+fn orientation_in_xmp(xmp: &[u8]) -> Option<Orientation> {
+    const NAME: &[u8] = b"tiff:Orientation";
+    let at = xmp.windows(NAME.len()).position(|window| window == NAME)?;
+    let value = &xmp[at + NAME.len()..];
+    let digit = value.strip_prefix(b"=\"").or_else(|| value.strip_prefix(b">"))?.first()?;
+    Orientation::from_exif(digit.wrapping_sub(b'0'))
+}
+
+/// Returns 8-bit colours.
+fn to_rgb(image: DynamicImage, is_gray16: bool) -> image::RgbImage {
+    let (width, height) = (image.width(), image.height());
+    let gray16 = |level: u16| if is_gray16 { level.min(255) as u8 } else { (level >> 8) as u8 };
+    let pixels: Vec<u8> = match image {
+        DynamicImage::ImageRgb8(image) => return image,
+        DynamicImage::ImageRgba8(image) => {
+            image.as_raw().chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect()
+        }
+        DynamicImage::ImageLuma8(image) => image.as_raw().iter().flat_map(|l| [*l; 3]).collect(),
+        DynamicImage::ImageLumaA8(image) => {
+            image.as_raw().chunks_exact(2).flat_map(|p| [p[0]; 3]).collect()
+        }
+        DynamicImage::ImageLuma16(image) => {
+            image.as_raw().iter().flat_map(|level| [gray16(*level); 3]).collect()
+        }
+        DynamicImage::ImageLumaA16(image) => {
+            image.as_raw().chunks_exact(2).flat_map(|p| [gray16(p[0]); 3]).collect()
+        }
+        DynamicImage::ImageRgb16(image) => image.as_raw().iter().map(|v| (v >> 8) as u8).collect(),
+        DynamicImage::ImageRgba16(image) => image
+            .as_raw()
+            .chunks_exact(4)
+            .flat_map(|p| [p[0], p[1], p[2]].map(|v| (v >> 8) as u8))
+            .collect(),
+        other => return other.to_rgb8(),
+    };
+    image::RgbImage::from_raw(width, height, pixels)
+        .expect("every pixel of the image gave three levels")
+}

@@ -1,0 +1,173 @@
+//! The tokenizer: text to ids and back, from either form of its files.
+
+mod added;
+mod json;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use sequence::TokenId;
+
+pub(crate) use self::added::{AddedToken, AddedTokens};
+use self::json::JsonTokenizer;
+use crate::stream::DecodeRule;
+use crate::{Error, TextStream};
+
+/// A tokenizer with its added tokens; cloning it is cheap.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// The file it was read from, for messages.
+    file: String,
+    form: Form,
+    added: AddedTokens,
+    decode_rule: DecodeRule,
+}
+
+/// The two forms of the files.
+enum Form {
+    Json(Box<JsonTokenizer>),
+}
+
+/// A part of a text that is taken apart already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// Text without any meaning as a token.
+    Text(String),
+    /// One token.
+    Token(TokenId),
+}
+
+impl Tokenizer {
+    /// Reads the tokenizer of a model's folder: `tokenizer.json`, or else `tokenizer.model` with
+    /// `tokenizer_config.json` and `added_tokens.json`.
+    ///
+    /// # Errors
+    /// If there is none, or a file cannot be read or used.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let dir = dir.as_ref();
+        let path = dir.join("tokenizer.json");
+        if path.is_file() {
+            return Self::parse_json(&read(&path)?, &path.display().to_string());
+        }
+        Err(Error::NoTokenizer { dir: dir.to_owned() })
+    }
+
+    /// Parses the contents of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    pub fn from_bytes(json: &[u8]) -> Result<Self, Error> {
+        Self::parse_json(json, "tokenizer.json")
+    }
+
+    fn parse_json(json: &[u8], file: &str) -> Result<Self, Error> {
+        let (form, added, decode_rule) = JsonTokenizer::parse(json, file)?;
+        let form = Form::Json(Box::new(form));
+        Ok(Self { inner: Arc::new(Inner { file: file.to_owned(), form, added, decode_rule }) })
+    }
+
+    /// Returns the file that the tokenizer was read from.
+    pub fn file(&self) -> &str {
+        &self.inner.file
+    }
+
+    /// Returns the number of ids, added tokens included.
+    pub fn vocab_size(&self) -> usize {
+        match &self.inner.form {
+            Form::Json(json) => json.vocab_size(),
+        }
+    }
+
+    /// Returns the id of a token by its text.
+    pub fn id_of(&self, token_text: &str) -> Option<TokenId> {
+        match &self.inner.form {
+            Form::Json(json) => json.id_of(token_text),
+        }
+    }
+
+    /// Returns the text of a token as the vocabulary spells it.
+    pub fn token_text(&self, id: TokenId) -> Option<String> {
+        match &self.inner.form {
+            Form::Json(json) => json.token_text(id),
+        }
+    }
+
+    /// Returns whether a token is skipped when a reply is shown.
+    pub fn is_skipped(&self, id: TokenId) -> bool {
+        self.inner.added.is_skipped(id)
+    }
+
+    /// Encodes a text in which added tokens have their meaning, as the reference does.
+    ///
+    /// With `add_bos` the tokens are added that the tokenizer puts around a text. For what a user
+    /// wrote use [`ChatTemplate`](crate::ChatTemplate), which gives spelled tokens no meaning.
+    ///
+    /// # Errors
+    /// If the vocabulary cannot represent the text.
+    pub fn encode(&self, text: &str, add_bos: bool) -> Result<Vec<TokenId>, Error> {
+        match &self.inner.form {
+            Form::Json(json) => json.encode(text, add_bos).map_err(|source| self.failed(source)),
+        }
+    }
+
+    /// Decodes a whole sequence; ids that are not in the vocabulary are left out.
+    pub fn decode(&self, ids: &[TokenId], skip_special: bool) -> String {
+        let mut stream = TextStream::with_special(self, skip_special);
+        let mut text = String::new();
+        for id in ids {
+            stream.push_into(*id, &mut text);
+        }
+        stream.finish_into(&mut text);
+        text
+    }
+
+    /// Encodes pieces, each on its own, into as many lists of ids.
+    ///
+    /// White space that a token eats is removed from its neighbours. `opening` says that the pieces
+    /// start a sequence.
+    pub(crate) fn encode_pieces(
+        &self,
+        pieces: Vec<Piece>,
+        opening: bool,
+    ) -> Result<Vec<Vec<TokenId>>, Error> {
+        let pieces = self.inner.added.strip(pieces);
+        match &self.inner.form {
+            Form::Json(json) => pieces
+                .iter()
+                .enumerate()
+                .map(|(index, piece)| match piece {
+                    Piece::Token(id) => Ok(vec![*id]),
+                    Piece::Text(text) => json
+                        .encode_text(text, &self.inner.added, opening && index == 0)
+                        .map_err(|source| self.failed(source)),
+                })
+                .collect(),
+        }
+    }
+
+    pub(crate) fn decode_rule(&self) -> &DecodeRule {
+        &self.inner.decode_rule
+    }
+
+    fn failed(&self, source: tokenizers::Error) -> Error {
+        Error::Tokenize { file: self.inner.file.clone(), source }
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("file", &self.inner.file)
+            .field("vocab_size", &self.vocab_size())
+            .finish_non_exhaustive()
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::ReadFile { path: path.to_owned(), source })
+}

@@ -1,0 +1,4 @@
+//! Tests of the crate from the outside, against vectors made by the reference's libraries.
+
+mod golden;
+mod support;
