@@ -1,6 +1,7 @@
 //! Shared bytes: a part of a mapped file or of a buffer.
 
 use std::fmt;
+use std::fs::File;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -18,17 +19,40 @@ pub struct Bytes {
 enum Owner {
     Mapped(Arc<Mmap>),
     Buffer(Arc<Vec<u8>>),
+    Words(Arc<Vec<u64>>),
     Static(&'static [u8]),
 }
 
 impl Bytes {
-    /// Returns a part of a mapped file.
-    ///
-    /// # Panics
-    /// If the range goes past the end of the file.
-    pub(crate) fn mapped(map: Arc<Mmap>, range: Range<usize>) -> Self {
-        assert!(range.start <= range.end && range.end <= map.len());
-        Self { owner: Owner::Mapped(map), range }
+    /// Maps a file into memory, read-only.
+    #[allow(unsafe_code, reason = "maps the file")]
+    pub(crate) fn map(file: &File) -> std::io::Result<Self> {
+        // SAFETY: the map is read-only and private to this process's view; a checkpoint that
+        // somebody truncates while it is open is the documented hazard of memory maps.
+        let map = unsafe { Mmap::map(file) }?;
+        let range = 0..map.len();
+        Ok(Self { owner: Owner::Mapped(Arc::new(map)), range })
+    }
+
+    /// Returns a part of these bytes, sharing them, or `None` if the range goes past the end.
+    pub fn slice(&self, range: Range<usize>) -> Option<Self> {
+        if range.start > range.end || range.end > self.range.len() {
+            return None;
+        }
+        let start = self.range.start;
+        Some(Self { owner: self.owner.clone(), range: start + range.start..start + range.end })
+    }
+
+    /// Returns whether the first byte lies at a multiple of `size`.
+    pub(crate) fn is_aligned_to(&self, size: usize) -> bool {
+        self.as_ptr().addr().is_multiple_of(size)
+    }
+
+    /// Returns `len` bytes, aligned for every element type, that `fill` writes.
+    pub(crate) fn filled(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
+        let mut words = vec![0_u64; len.div_ceil(size_of::<u64>())];
+        fill(&mut words_mut(&mut words)[..len]);
+        Self { owner: Owner::Words(Arc::new(words)), range: 0..len }
     }
 
     /// Returns bytes that live as long as the program, an embedded file for example.
@@ -66,6 +90,19 @@ fn aligned<T: Plain>(bytes: &[u8]) -> Option<&[T]> {
     (head.is_empty() && tail.is_empty()).then_some(elements)
 }
 
+#[allow(unsafe_code, reason = "an aligned buffer is one of words, seen as bytes")]
+fn words_ref(words: &[u64]) -> &[u8] {
+    // SAFETY: a u64 has no padding, any byte is a value of u8, which needs no alignment; so the
+    // middle is the whole.
+    unsafe { words.align_to::<u8>() }.1
+}
+
+#[allow(unsafe_code, reason = "an aligned buffer is one of words, seen as bytes")]
+fn words_mut(words: &mut [u64]) -> &mut [u8] {
+    // SAFETY: as in `words_ref`, and any eight bytes are a value of u64.
+    unsafe { words.align_to_mut::<u8>() }.1
+}
+
 impl From<Vec<u8>> for Bytes {
     fn from(bytes: Vec<u8>) -> Self {
         let range = 0..bytes.len();
@@ -80,6 +117,7 @@ impl Deref for Bytes {
         let all: &[u8] = match &self.owner {
             Owner::Mapped(map) => map,
             Owner::Buffer(buffer) => buffer,
+            Owner::Words(words) => words_ref(words),
             Owner::Static(bytes) => bytes,
         };
         &all[self.range.clone()]
@@ -89,5 +127,41 @@ impl Deref for Bytes {
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Bytes({})", self.range.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_exist_only_where_aligned_and_whole() {
+        let bytes = Bytes::filled(16, |b| b.iter_mut().zip(0..).for_each(|(b, i)| *b = i));
+        assert!(bytes.is_aligned_to(8));
+        for start in 0..8 {
+            for end in start..=16 {
+                let part = bytes.slice(start..end).unwrap();
+                let fits = |size: usize| {
+                    (start.is_multiple_of(size) && (end - start).is_multiple_of(size))
+                        .then_some((end - start) / size)
+                };
+                if start < end {
+                    assert_eq!(part.as_f32().map(<[f32]>::len), fits(4), "{start}..{end}");
+                    assert_eq!(part.as_bf16().map(<[bf16]>::len), fits(2), "{start}..{end}");
+                    assert_eq!(part.as_f16().map(<[f16]>::len), fits(2), "{start}..{end}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_slice_past_the_end_is_none() {
+        let bytes = Bytes::from(vec![1, 2, 3]).slice(1..3).unwrap();
+        assert_eq!(&*bytes, [2, 3]);
+        assert_eq!(&*bytes.slice(1..2).unwrap(), [3]);
+        assert!(bytes.slice(1..3).is_none());
+        #[allow(clippy::reversed_empty_ranges, reason = "the reversed range is the point")]
+        let reversed = bytes.slice(2..1);
+        assert!(reversed.is_none());
     }
 }

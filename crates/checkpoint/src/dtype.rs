@@ -53,6 +53,22 @@ impl Dtype {
         }
     }
 
+    /// Returns the type of that name in safetensors headers.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.name() == name)
+    }
+
+    /// Returns whether the elements are floating point numbers.
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::Bf16)
+    }
+
+    /// Returns the number of bytes of a tensor of that shape, or `None` if it overflows.
+    pub(crate) fn num_bytes(self, shape: &[usize]) -> Option<usize> {
+        // A zero makes the product zero, but the other factors must not hide an overflow.
+        shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d))?.checked_mul(self.size())
+    }
+
     /// Returns the name that safetensors headers use.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,19 +1,45 @@
 //! Checkpoint files: tensors by name, lazily, without a tensor framework.
 //!
 //! [`Checkpoint::open`] reads headers only; [`Checkpoint::tensor`] returns a view whose bytes lie
-//! in the memory-mapped file. Nothing here knows what a tensor means.
+//! in the memory-mapped file. [`ShardPlan`] writes, one tensor at a time; [`hub`] downloads.
+//! Nothing here knows what a tensor means, and nothing in a file is ever executed.
+//!
+//! ```
+//! use checkpoint::{Bytes, Checkpoint, Dtype, Tensor};
+//!
+//! let directory = tempfile::tempdir()?;
+//! let file = directory.path().join("model.safetensors");
+//! let ones = Bytes::from([1.0_f32.to_le_bytes(); 6].concat());
+//! let tensor = Tensor { dtype: Dtype::F32, shape: vec![2, 3], bytes: ones };
+//! checkpoint::save_file(&file, [("ones", &tensor.to_dtype(Dtype::Bf16)?)])?;
+//!
+//! let opened = Checkpoint::open(directory.path())?;
+//! assert_eq!(opened.names().collect::<Vec<_>>(), ["ones"]);
+//! let ones = opened.tensor("ones").expect("it was just written");
+//! assert_eq!((ones.dtype, &*ones.shape), (Dtype::Bf16, &[2, 3][..]));
+//! assert_eq!(ones.to_f32_vec()?, [1.0; 6]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod bytes;
+mod convert;
 mod dtype;
 mod error;
+pub mod hub;
+mod pickle;
 mod safetensors;
+mod source;
+mod torch;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 pub use bytes::Bytes;
 pub use dtype::Dtype;
 pub use error::Error;
+pub use writer::{ShardPlan, TensorSink, TensorSpec, save, save_file};
 
 /// One tensor: its type, its shape and its bytes, little-endian and row-major.
 #[derive(Clone, Debug)]
@@ -26,25 +52,67 @@ pub struct Tensor {
     pub bytes: Bytes,
 }
 
+/// A tensor of a file, which may lie at an address that its elements cannot be read at.
+#[derive(Debug)]
+struct Slot {
+    stored: Tensor,
+    moved: OnceLock<Tensor>,
+}
+
+impl Slot {
+    fn tensor(&self) -> &Tensor {
+        let stored = &self.stored;
+        if stored.bytes.is_aligned_to(stored.dtype.size()) {
+            return stored;
+        }
+        self.moved.get_or_init(|| {
+            let bytes = &stored.bytes;
+            let bytes = Bytes::filled(bytes.len(), |buffer| buffer.copy_from_slice(bytes));
+            Tensor { dtype: stored.dtype, shape: stored.shape.clone(), bytes }
+        })
+    }
+}
+
 /// An open checkpoint.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    tensors: BTreeMap<String, Tensor>,
+    tensors: BTreeMap<String, Slot>,
+    metadata: BTreeMap<String, String>,
 }
 
 impl Checkpoint {
-    /// Opens a safetensors file, a `.pt` file, or a directory that holds one or an index of shards.
+    /// Opens a safetensors file, a `.pt` file, an index of shards, or a directory that holds
+    /// `model.safetensors` or `model.safetensors.index.json`.
+    ///
+    /// The format is told by the content, not by the name.
     ///
     /// # Errors
-    /// If there is no such file, or its header is not that of a checkpoint.
+    /// If there is no such file, or it is not a sound checkpoint.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let file = if path.is_dir() { path.join("model.safetensors") } else { path.to_owned() };
-        Ok(Self { path: path.to_owned(), tensors: safetensors::open(&file)? })
+        Ok(Self::new(path, source::open(path)?))
     }
 
-    /// Returns the path that was opened.
+    /// Opens the bytes of a single file that are embedded in the program.
+    ///
+    /// # Errors
+    /// If they are not a sound checkpoint.
+    pub fn from_bytes(bytes: &'static [u8]) -> Result<Self, Error> {
+        let path = Path::new("<embedded>");
+        if bytes.is_empty() {
+            return Err(Error::Empty { path: path.to_owned() });
+        }
+        Ok(Self::new(path, source::read(path, &Bytes::from_static(bytes))?))
+    }
+
+    fn new(path: &Path, contents: safetensors::Contents) -> Self {
+        let slot = |stored| Slot { stored, moved: OnceLock::new() };
+        let tensors = contents.tensors.into_iter().map(|(name, t)| (name, slot(t))).collect();
+        Self { path: path.to_owned(), tensors, metadata: contents.metadata }
+    }
+
+    /// Returns the path that was opened, `<embedded>` if there is none.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -54,8 +122,25 @@ impl Checkpoint {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Returns the tensor of that name.
+    /// Returns the number of tensors.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Returns whether there is no tensor.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// Returns the free-form metadata of a safetensors header, merged over its shards.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Returns the tensor of that name; its bytes are aligned for its elements.
+    ///
+    /// A tensor that lies misaligned in its file is copied on the first call.
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
-        self.tensors.get(name)
+        self.tensors.get(name).map(Slot::tensor)
     }
 }
