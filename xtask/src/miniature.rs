@@ -1,0 +1,82 @@
+//! The bundled model end to end: the release binary's answers are those of the reference.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::workspace::{Workspace, cargo, output, read, run};
+
+/// Asks, traces and initialises with the program that README.md's first command builds.
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    cargo(workspace, &["build", "--quiet", "--release", "--package", "cli"])?;
+    let aki = binary(workspace)?;
+    let goldens: Value =
+        serde_json::from_str(&read(&workspace.path("goldens/base/generate.json"))?)?;
+    let goldens = goldens.as_array().context("generate.json is a list")?;
+    for golden in goldens {
+        ask(workspace, &aki, golden)?;
+    }
+    println!("{} answers are the reference's, token for token", goldens.len());
+    let scratch = workspace.path("target/miniature");
+    if scratch.exists() {
+        std::fs::remove_dir_all(&scratch)?;
+    }
+    std::fs::create_dir_all(&scratch)?;
+    for args in [
+        &[
+            "trace",
+            "--image",
+            "goldens/images/cat.jpg",
+            "Why?",
+            "--output",
+            "target/miniature/t.safetensors",
+        ][..],
+        &[
+            "inspect",
+            "--image",
+            "goldens/images/cat.jpg",
+            "Why?",
+            "--mask",
+            "target/miniature/mask.png",
+        ],
+        &["convert", "goldens/base/model", "target/miniature/bf16", "--dtype", "bf16"],
+        &["ask", "--model", "target/miniature/bf16", "--max-new-tokens", "4", "Why?"],
+    ] {
+        let mut command = workspace.command(&aki.display().to_string());
+        command.args(args);
+        run(command)?;
+    }
+    Ok(())
+}
+
+/// Returns the path of the release binary.
+fn binary(workspace: &Workspace) -> Result<PathBuf> {
+    let mut command = workspace.command("cargo");
+    command.args(["metadata", "--format-version", "1", "--no-deps"]);
+    let metadata: Value = serde_json::from_str(&output(command)?)?;
+    let target = metadata["target_directory"].as_str().context("cargo names a target directory")?;
+    Ok(Path::new(target).join("release").join(format!("aki{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// Asks one question of the goldens and compares the answer.
+fn ask(workspace: &Workspace, aki: &Path, golden: &Value) -> Result<()> {
+    let text = |key: &str| golden[key].as_str().with_context(|| format!("a golden has `{key}`"));
+    let question = text("question")?;
+    let new_ids = golden["new_ids"].as_array().context("a golden has `new_ids`")?;
+    let image = format!("goldens/images/{}", text("image")?);
+    let max = new_ids.len().to_string();
+    let mut command: Command = workspace.command(&aki.display().to_string());
+    command.args(["ask", "--json", "--image", &image, "--max-new-tokens", &max, question]);
+    let answer: Value = serde_json::from_str(&output(command)?).context("the answer is JSON")?;
+    for key in ["prompt_ids", "new_ids", "text"] {
+        ensure!(
+            answer[key] == golden[key],
+            "`{key}` of the answer to \"{question}\" is {}, expected {}",
+            answer[key],
+            golden[key]
+        );
+    }
+    Ok(())
+}
