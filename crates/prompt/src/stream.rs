@@ -1,13 +1,15 @@
 //! Ids to text, as they come and without ever splitting a character.
 
 mod rule;
+mod slow;
 
 use std::fmt;
 
 use sequence::TokenId;
 
 use crate::Tokenizer;
-pub(crate) use rule::DecodeRule;
+pub(crate) use rule::{DecodeRule, byte_of};
+pub(crate) use slow::SlowRule;
 
 /// Turns generated ids into text piece by piece.
 ///
@@ -29,7 +31,7 @@ impl TextStream {
 
     /// Starts a text in which special tokens are left out or kept.
     pub fn with_special(tokenizer: &Tokenizer, skip_special: bool) -> Self {
-        let state = tokenizer.decode_rule().start();
+        let state = tokenizer.decode_rule().start(skip_special);
         Self { tokenizer: tokenizer.clone(), skip_special, state }
     }
 
@@ -57,7 +59,7 @@ impl TextStream {
     pub(crate) fn finish_into(&mut self, text: &mut String) {
         let rule = self.tokenizer.decode_rule();
         rule.finish(&mut self.state, text);
-        self.state = rule.start();
+        self.state = rule.start(self.skip_special);
     }
 }
 

@@ -43,9 +43,12 @@ impl RgbImage {
     /// As [`Self::decode`].
     pub fn decode_within(bytes: &[u8], limits: ImageLimits) -> Result<Self, Error> {
         let (format, name) = format_of(bytes)?;
-        let broken = |source: ImageError| match ends_early(&source) {
-            true => Error::TruncatedImage { format: name },
-            false => Error::BrokenImage { format: name, source },
+        let broken = |source: ImageError| {
+            if ends_early(&source) {
+                Error::TruncatedImage { format: name }
+            } else {
+                Error::BrokenImage { format: name, source }
+            }
         };
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
         let mut allocation = image::Limits::no_limits();

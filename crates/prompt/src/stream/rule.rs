@@ -3,6 +3,7 @@
 use sequence::TokenId;
 use serde_json::Value;
 
+use super::slow::{SlowRule, SlowState};
 use crate::Tokenizer;
 
 /// How a tokenizer's tokens become text.
@@ -20,6 +21,8 @@ pub(crate) enum DecodeRule {
     },
     /// Every character of a token stands for a byte of UTF-8.
     ByteLevel,
+    /// As a SentencePiece model's tokenizer does.
+    Slow(SlowRule),
 }
 
 /// What is held back between two tokens.
@@ -29,6 +32,7 @@ pub(crate) struct State {
     bytes: Vec<u8>,
     /// How many characters may still be removed from the start.
     strip: usize,
+    slow: SlowState,
 }
 
 impl DecodeRule {
@@ -69,12 +73,14 @@ impl DecodeRule {
     }
 
     /// Returns the state before the first token.
-    pub(crate) fn start(&self) -> State {
-        let strip = match self {
-            Self::Fallback { strip: Some((_, times)), .. } => *times,
-            _ => 0,
-        };
-        State { bytes: Vec::new(), strip }
+    pub(crate) fn start(&self, skip_special: bool) -> State {
+        let mut state = State::default();
+        match self {
+            Self::Fallback { strip: Some((_, times)), .. } => state.strip = *times,
+            Self::Slow(rule) => state.slow = rule.start(skip_special),
+            Self::Fallback { .. } | Self::ByteLevel => {}
+        }
+        state
     }
 
     /// Takes a token and appends to `text` what is certain.
@@ -100,8 +106,9 @@ impl DecodeRule {
             }
             Self::ByteLevel => {
                 push_bytes_of(&token, &mut state.bytes);
-                append_certain(&mut state.bytes, text);
+                append_certain(&mut state.bytes, text, false);
             }
+            Self::Slow(rule) => rule.push(id, &token, &mut state.slow, text),
         }
     }
 
@@ -113,6 +120,7 @@ impl DecodeRule {
                 text.push_str(&String::from_utf8_lossy(&state.bytes));
                 state.bytes.clear();
             }
+            Self::Slow(rule) => rule.finish(&mut state.slow, text),
         }
     }
 
@@ -145,7 +153,7 @@ impl DecodeRule {
 }
 
 /// Returns the byte that a token like `<0xE2>` stands for.
-fn byte_of(token: &str) -> Option<u8> {
+pub(crate) fn byte_of(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
     if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
 }
@@ -177,8 +185,9 @@ fn byte_of_character(character: char) -> Option<u8> {
     }
 }
 
-/// Moves from `bytes` to `text` everything but the start of a character, invalid bytes replaced.
-fn append_certain(bytes: &mut Vec<u8>, text: &mut String) {
+/// Moves from `bytes` to `text` everything but the start of a character. What is not valid is
+/// replaced, `each` byte of it or the longest start of a character at once.
+pub(super) fn append_certain(bytes: &mut Vec<u8>, text: &mut String, each: bool) {
     let mut rest = bytes.as_slice();
     loop {
         match std::str::from_utf8(rest) {
@@ -194,7 +203,7 @@ fn append_certain(bytes: &mut Vec<u8>, text: &mut String) {
                     *bytes = others.to_vec();
                     return;
                 };
-                text.push('\u{FFFD}');
+                text.push_str(&"\u{FFFD}".repeat(if each { num_invalid } else { 1 }));
                 rest = &others[num_invalid..];
             }
         }

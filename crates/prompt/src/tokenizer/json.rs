@@ -9,7 +9,7 @@ use tokenizers::{
     PreTokenizedString, PreTokenizer as _, Tokenizer,
 };
 
-use super::{AddedToken, AddedTokens, Piece};
+use super::{AddedToken, AddedTokens};
 use crate::Error;
 use crate::stream::DecodeRule;
 
@@ -64,27 +64,9 @@ impl JsonTokenizer {
         Ok(encoding.get_ids().iter().map(|id| TokenId(*id)).collect())
     }
 
-    /// Encodes a text that stands between tokens, or at the start of a sequence. Special tokens
-    /// spelled in it are text.
-    pub(super) fn encode_text(
-        &self,
-        text: &str,
-        added: &AddedTokens,
-        at_start: bool,
-    ) -> tokenizers::Result<Vec<TokenId>> {
-        let mut ids = Vec::new();
-        let pieces = added.strip(added.split(text, |token| !token.special));
-        for (index, piece) in pieces.into_iter().enumerate() {
-            match piece {
-                Piece::Token(id) => ids.push(id),
-                Piece::Text(text) if text.is_empty() => {}
-                Piece::Text(text) => self.encode_run(&text, at_start && index == 0, &mut ids)?,
-            }
-        }
-        Ok(ids)
-    }
-
-    fn encode_run(
+    /// Encodes a text that stands between tokens, or at the start of a sequence; no token is
+    /// looked for in it.
+    pub(super) fn encode_run(
         &self,
         text: &str,
         at_start: bool,

@@ -2,6 +2,7 @@
 
 mod added;
 mod json;
+mod sentence_piece;
 
 use std::fmt;
 use std::path::Path;
@@ -11,6 +12,7 @@ use sequence::TokenId;
 
 pub(crate) use self::added::{AddedToken, AddedTokens};
 use self::json::JsonTokenizer;
+use self::sentence_piece::{SentencePiece, SlowConfig};
 use crate::stream::DecodeRule;
 use crate::{Error, TextStream};
 
@@ -31,6 +33,7 @@ struct Inner {
 /// The two forms of the files.
 enum Form {
     Json(Box<JsonTokenizer>),
+    SentencePiece(Box<SentencePiece>),
 }
 
 /// A part of a text that is taken apart already.
@@ -54,7 +57,29 @@ impl Tokenizer {
         if path.is_file() {
             return Self::parse_json(&read(&path)?, &path.display().to_string());
         }
+        let path = dir.join("tokenizer.model");
+        if path.is_file() {
+            return Self::open_sentence_piece(dir, &path);
+        }
         Err(Error::NoTokenizer { dir: dir.to_owned() })
+    }
+
+    fn open_sentence_piece(dir: &Path, path: &Path) -> Result<Self, Error> {
+        let config_path = dir.join("tokenizer_config.json");
+        let invalid = |path: &Path| {
+            let file = path.display().to_string();
+            move |source| Error::InvalidJson { file, source }
+        };
+        let mut config = SlowConfig::parse(&read(&config_path)?).map_err(invalid(&config_path))?;
+        let added_path = dir.join("added_tokens.json");
+        if added_path.is_file() {
+            config.add_tokens(&read(&added_path)?).map_err(invalid(&added_path))?;
+        }
+        let file = path.display().to_string();
+        let (form, added, decode_rule) = SentencePiece::new(&read(path)?, config)
+            .map_err(|reason| Error::UnusableTokenizer { file: file.clone(), reason })?;
+        let form = Form::SentencePiece(Box::new(form));
+        Ok(Self { inner: Arc::new(Inner { file, form, added, decode_rule }) })
     }
 
     /// Parses the contents of a `tokenizer.json`.
@@ -80,6 +105,7 @@ impl Tokenizer {
     pub fn vocab_size(&self) -> usize {
         match &self.inner.form {
             Form::Json(json) => json.vocab_size(),
+            Form::SentencePiece(pieces) => pieces.vocab_size(),
         }
     }
 
@@ -87,6 +113,7 @@ impl Tokenizer {
     pub fn id_of(&self, token_text: &str) -> Option<TokenId> {
         match &self.inner.form {
             Form::Json(json) => json.id_of(token_text),
+            Form::SentencePiece(pieces) => pieces.id_of(token_text),
         }
     }
 
@@ -94,6 +121,7 @@ impl Tokenizer {
     pub fn token_text(&self, id: TokenId) -> Option<String> {
         match &self.inner.form {
             Form::Json(json) => json.token_text(id),
+            Form::SentencePiece(pieces) => pieces.token_text(id).map(str::to_owned),
         }
     }
 
@@ -112,6 +140,11 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, add_bos: bool) -> Result<Vec<TokenId>, Error> {
         match &self.inner.form {
             Form::Json(json) => json.encode(text, add_bos).map_err(|source| self.failed(source)),
+            Form::SentencePiece(pieces) => {
+                let split = self.inner.added.split(&pieces.prepare(text), |_| true);
+                let ids = self.encode_pieces(split, !text.is_empty())?.concat();
+                Ok(if add_bos { pieces.wrap(ids) } else { ids })
+            }
         }
     }
 
@@ -135,18 +168,48 @@ impl Tokenizer {
         pieces: Vec<Piece>,
         opening: bool,
     ) -> Result<Vec<Vec<TokenId>>, Error> {
-        let pieces = self.inner.added.strip(pieces);
+        let added = &self.inner.added;
+        let mut encoded = Vec::with_capacity(pieces.len());
+        for piece in added.strip(pieces) {
+            let mut ids = Vec::new();
+            // Tokens that are not special have their meaning in a message's text too.
+            let parts = match piece {
+                // What a token ate still opens a sequence.
+                Piece::Text(text) if text.is_empty() => vec![Piece::Text(text)],
+                Piece::Text(text) => added.strip(added.split(&text, |token| !token.special)),
+                token @ Piece::Token(_) => vec![token],
+            };
+            for (index, part) in parts.into_iter().enumerate() {
+                let at_start = opening && encoded.is_empty() && index == 0;
+                match part {
+                    Piece::Text(text) => self.encode_run(&text, at_start, &mut ids)?,
+                    Piece::Token(id) => {
+                        if at_start && let Form::SentencePiece(pieces) = &self.inner.form {
+                            ids.extend(pieces.opening());
+                        }
+                        ids.push(id);
+                    }
+                }
+            }
+            encoded.push(ids);
+        }
+        if opening && let Form::SentencePiece(pieces) = &self.inner.form {
+            pieces.drop_opening(&mut encoded);
+        }
+        Ok(encoded)
+    }
+
+    /// Encodes text without tokens in it.
+    fn encode_run(&self, text: &str, at_start: bool, ids: &mut Vec<TokenId>) -> Result<(), Error> {
         match &self.inner.form {
-            Form::Json(json) => pieces
-                .iter()
-                .enumerate()
-                .map(|(index, piece)| match piece {
-                    Piece::Token(id) => Ok(vec![*id]),
-                    Piece::Text(text) => json
-                        .encode_text(text, &self.inner.added, opening && index == 0)
-                        .map_err(|source| self.failed(source)),
-                })
-                .collect(),
+            Form::Json(_) if text.is_empty() => Ok(()),
+            Form::Json(json) => {
+                json.encode_run(text, at_start, ids).map_err(|source| self.failed(source))
+            }
+            Form::SentencePiece(pieces) => {
+                pieces.encode_run(text, at_start, ids);
+                Ok(())
+            }
         }
     }
 
