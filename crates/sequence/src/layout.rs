@@ -24,7 +24,8 @@ pub enum SpanKind {
     Text(Role),
     /// The vision tokens of one image; two images are two spans.
     Image,
-    /// `<|assistant|>`, the last token of a turn's prompt.
+    /// `<|assistant|>`, the end of a turn's prompt. One span is one mark, of however many tokens a
+    /// template gives it; what follows a mark, a second mark too, is not of its prompt.
     ReplyMark,
     /// Positions that nobody may see.
     Padding,
@@ -37,6 +38,18 @@ pub struct Span {
     pub kind: SpanKind,
     /// How many positions there are; never zero in a [`Layout`].
     pub len: usize,
+}
+
+/// A span with its place among the expanded positions and among the ids of the prompt, where one
+/// `<image>` stands for a whole image.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Slot {
+    /// What the span holds.
+    pub kind: SpanKind,
+    /// The positions it covers.
+    pub positions: Range<usize>,
+    /// The ids it takes: one for an image, else as many as it has positions.
+    pub ids: Range<usize>,
 }
 
 /// The spans of one sequence in order, vision tokens expanded.
@@ -109,6 +122,34 @@ impl Layout {
         })
     }
 
+    /// Returns every span with the positions and the ids it covers.
+    ///
+    /// ```
+    /// use sequence::{Layout, Role};
+    ///
+    /// let layout = Layout::new().text(Role::User, 2).image(144).reply_mark();
+    /// let ids: Vec<_> = layout.slots().map(|slot| slot.ids).collect();
+    /// assert_eq!(ids, [0..2, 2..3, 3..4]);
+    /// assert_eq!(layout.num_ids(), 4);
+    /// ```
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.placed().scan(0, |at, (kind, positions)| {
+            let start = *at;
+            *at += if kind == SpanKind::Image { 1 } else { positions.len() };
+            Some(Slot { kind, positions, ids: start..*at })
+        })
+    }
+
+    /// Returns the positions of every image.
+    pub fn images(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        self.placed().filter(|(kind, _)| *kind == SpanKind::Image).map(|(_, range)| range)
+    }
+
+    /// Returns the number of ids that the layout was expanded from.
+    pub fn num_ids(&self) -> usize {
+        self.slots().last().map_or(0, |slot| slot.ids.end)
+    }
+
     /// Returns the number of positions.
     pub fn len(&self) -> usize {
         self.len
@@ -121,7 +162,7 @@ impl Layout {
 
     /// Returns the number of images.
     pub fn num_images(&self) -> usize {
-        self.spans.iter().filter(|span| span.kind == SpanKind::Image).count()
+        self.images().count()
     }
 }
 

@@ -35,6 +35,6 @@ mod layout;
 mod plan;
 mod policy;
 
-pub use layout::{Layout, Role, Span, SpanKind, TokenId};
+pub use layout::{Layout, Role, Slot, Span, SpanKind, TokenId};
 pub use plan::AttentionPlan;
 pub use policy::{AttentionPolicy, UnknownPolicy, image_grid, image_rings};

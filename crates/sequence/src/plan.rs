@@ -22,6 +22,33 @@ pub struct AttentionPlan {
 }
 
 impl AttentionPlan {
+    /// Returns the plan of `len` positions that each see themselves and what comes before.
+    ///
+    /// ```
+    /// assert_eq!(sequence::AttentionPlan::causal(3).to_string(), "#..\n##.\n###\n");
+    /// ```
+    pub fn causal(len: usize) -> Self {
+        let mut plan = Self::with_rows(0, len, len);
+        for row in 0..len {
+            plan.push_row(row as u32, std::iter::once(0..row + 1));
+        }
+        plan
+    }
+
+    /// Returns the plan of `num_rows` queries that each see all of `num_columns` keys, as in an
+    /// encoder or a cross attention.
+    ///
+    /// ```
+    /// assert_eq!(sequence::AttentionPlan::full(2, 3).to_string(), "###\n###\n");
+    /// ```
+    pub fn full(num_rows: usize, num_columns: usize) -> Self {
+        let mut plan = Self::with_rows(0, num_rows, num_columns);
+        for row in 0..num_rows {
+            plan.push_row(row as u32, std::iter::once(0..num_columns));
+        }
+        plan
+    }
+
     /// Returns a plan without rows yet; rows are added by [`Self::push_row`].
     pub(crate) fn with_rows(first_row: usize, num_rows: usize, num_columns: usize) -> Self {
         let mut row_starts = Vec::with_capacity(num_rows + 1);

@@ -124,7 +124,7 @@ impl AttentionPolicy {
         for (index, block) in scene.blocks.iter().enumerate() {
             let rings = self.rings(block);
             let first_position = next_position;
-            next_position += self.num_positions(block, rings.as_deref());
+            next_position += block.num_positions(rings.as_deref());
             let wanted = rows.start.max(block.range.start)..rows.end.min(block.range.end);
             for row in wanted {
                 let offset = row - block.range.start;
@@ -146,16 +146,6 @@ impl AttentionPolicy {
             .then(|| image_rings(block.range.len()))
     }
 
-    /// Returns how many position ids a block takes. Padding before the first token takes none, so
-    /// that a sequence padded on its left keeps its position ids.
-    fn num_positions(self, block: &Block, rings: Option<&[u32]>) -> usize {
-        match rings {
-            Some(rings) => rings.iter().max().map_or(0, |ring| *ring as usize + 1),
-            None if block.leading => 0,
-            None => block.range.len(),
-        }
-    }
-
     /// Returns the columns that `row`, a position of block `index`, may see, padding not yet removed.
     fn opened(
         self,
@@ -165,33 +155,29 @@ impl AttentionPolicy {
         rings: Option<&[u32]>,
     ) -> Vec<Range<usize>> {
         let block = &scene.blocks[index];
-        let causal = 0..row + 1;
         let is_image = block.kind == SpanKind::Image;
-        match self {
-            Self::Causal => vec![causal],
+        let mut more = Vec::new();
+        // What the row sees without a gap from the start; `more` is behind that.
+        let end = match self {
             Self::ModalityMutual if is_image => {
-                let mut visible = vec![causal];
-                visible.extend(scene.text_of_turn_after(index));
-                visible
+                more.extend(scene.text_of_turn_after(index));
+                row + 1
             }
-            Self::ConcentricCausal => match rings {
-                Some(rings) => {
-                    let start = block.range.start;
-                    let ring = rings[row - start];
-                    let mut visible = vec![0..start];
-                    visible.extend(runs(rings, ring).map(|run| start + run.start..start + run.end));
-                    visible
-                }
-                None => vec![causal],
-            },
+            Self::ConcentricCausal => rings.map_or(row + 1, |rings| {
+                let start = block.range.start;
+                let runs = runs(rings, rings[row - start]);
+                more.extend(runs.map(|run| start + run.start..start + run.end));
+                start
+            }),
             Self::Prefix => match scene.prompt_end(index) {
-                Some(end) => vec![0..end],
-                None if is_image => vec![0..block.range.end],
-                None => vec![causal],
+                Some(end) => end,
+                None if is_image => block.range.end,
+                None => row + 1,
             },
-            Self::ImageBidirectional if is_image => vec![0..block.range.end],
-            Self::ModalityMutual | Self::ImageBidirectional => vec![causal],
-        }
+            Self::ImageBidirectional if is_image => block.range.end,
+            Self::Causal | Self::ModalityMutual | Self::ImageBidirectional => row + 1,
+        };
+        std::iter::once(0..end).chain(more).collect()
     }
 }
 
@@ -264,7 +250,21 @@ struct Block {
     leading: bool,
 }
 
-/// A layout cut into turns.
+impl Block {
+    /// Returns how many position ids the block takes, given the rings of an image that counts
+    /// them. Padding before the first token takes none, so that a sequence padded on its left
+    /// keeps its position ids.
+    fn num_positions(&self, rings: Option<&[u32]>) -> usize {
+        match rings {
+            Some(rings) => rings.iter().max().map_or(0, |ring| *ring as usize + 1),
+            None if self.leading => 0,
+            None => self.range.len(),
+        }
+    }
+}
+
+/// A layout cut into turns: one starts where a mark or a reply was and something else than a reply
+/// follows. Padding after a reply stays with it.
 struct Scene {
     blocks: Vec<Block>,
     /// Where the first mark of each turn ends, if there is one: the end of the turn's prompt.
