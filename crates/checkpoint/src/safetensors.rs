@@ -27,6 +27,7 @@ pub(crate) struct Contents {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with dtype, shape and data_offsets")]
 struct Entry {
     dtype: String,
     shape: Vec<usize>,
