@@ -43,7 +43,21 @@ pub enum AttentionPolicy {
     /// Concentric causal attention (Xing et al., arXiv 2410.15926): the image's tokens form a grid
     /// of rings, 0 outermost. A token's position id is the image's first plus its ring, so that an
     /// image takes as many position ids as it has rings; inside an image a token sees the rings up
-    /// to and including its own. Text is causal.
+    /// to and including its own. Text is causal. Here the image is of nine tokens, a ring around
+    /// one, and no question follows; the last column is the position id.
+    ///
+    /// ```text
+    /// s #......... 0
+    /// I #####.#### 1
+    /// I #####.#### 1
+    /// I #####.#### 1
+    /// I #####.#### 1
+    /// I ########## 2
+    /// I #####.#### 1
+    /// I #####.#### 1
+    /// I #####.#### 1
+    /// I #####.#### 1
+    /// ```
     ConcentricCausal,
     /// The prompt of a turn, images and text through `<|assistant|>`, reads itself in both
     /// directions; replies are causal (`PaliGemma`, arXiv 2407.07726). Where no `<|assistant|>`
