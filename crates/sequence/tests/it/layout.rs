@@ -50,6 +50,7 @@ fn the_plain_causal_plan_is_that_of_the_causal_policy() {
         assert_eq!(AttentionPlan::causal(len), AttentionPolicy::Causal.plan(&layout));
     }
     let full = AttentionPlan::full(2, 3);
+    assert_eq!(full.to_dense(), [true; 6]);
     assert_eq!((full.num_rows(), full.num_columns(), full.positions()), (2, 3, &[0, 1][..]));
 }
 
