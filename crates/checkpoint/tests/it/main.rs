@@ -9,10 +9,9 @@ mod safetensors;
 mod torch;
 mod writer;
 
-use std::error::Error as _;
 use std::path::{Path, PathBuf};
 
-use checkpoint::{Bytes, Dtype, Error, Tensor};
+use checkpoint::{Bytes, Dtype, Tensor};
 
 #[test]
 fn no_test_file_is_forgotten() {
@@ -38,7 +37,7 @@ fn f32s(shape: &[usize], values: impl IntoIterator<Item = f32>) -> Tensor {
 }
 
 /// Returns the message and its causes on one line, with the directory taken out.
-fn message(error: &Error, directory: &Path) -> String {
+fn message(error: &dyn std::error::Error, directory: &Path) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
