@@ -222,10 +222,9 @@ impl<'o> Download<'o> {
         }
         // The snapshot has a link, and the blob is what it leads to.
         let removed = std::fs::canonicalize(path).and_then(std::fs::remove_file);
-        let removed = removed.and_then(|()| match path.is_symlink() {
-            true => std::fs::remove_file(path),
-            false => Ok(()),
-        });
+        let is_link = path.is_symlink();
+        let removed =
+            removed.and_then(|()| if is_link { std::fs::remove_file(path) } else { Ok(()) });
         removed.map_err(|e| self.failed(file, e.into()))?;
         Err(HubError::Length {
             repo: self.repo_id.to_owned(),
