@@ -127,7 +127,7 @@ impl Session<'_> {
             }
             search.step(&followers.follow(&request.prompt, search.beams())?)?;
         }
-        timings.decode = started.elapsed() - timings.prefill;
+        timings.decode = started.elapsed().saturating_sub(timings.prefill);
         let hypotheses = search.finish(cut);
         timings.new_tokens = hypotheses.first().map_or(0, |best| best.new_ids.len());
         Ok(BeamReply { hypotheses, timings })
@@ -156,7 +156,7 @@ impl<'a> Followers<'a> {
     /// their new beam stays cached, and the rest is computed again together with the new tokens.
     fn follow(&mut self, prompt: &Prompt, beams: &[Beam]) -> Result<Vec<Vec<f32>>, Error> {
         while self.others.len() + 1 < beams.len() {
-            self.others.push(self.first.fork(self.model, prompt.layout.len())?);
+            self.others.push(self.first.fork(prompt.layout.len()));
         }
         self.of_beam = self.reassign(beams);
         let mut contexts: Vec<Option<&mut Context>> =
@@ -177,7 +177,9 @@ impl<'a> Followers<'a> {
         let mut kept = Vec::with_capacity(beams.len());
         for beam in beams {
             let context = self.of_beam.get(beam.parent).copied().filter(|index| !taken[*index]);
-            context.into_iter().for_each(|index| taken[index] = true);
+            if let Some(index) = context {
+                taken[index] = true;
+            }
             kept.push(context);
         }
         let mut free = (0..taken.len()).filter(|index| !taken[*index]);

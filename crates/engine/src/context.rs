@@ -90,7 +90,7 @@ impl Context {
     }
 
     /// Returns a copy of the first `len` positions and of what is cached of them.
-    pub(crate) fn fork(&self, _model: &Aki, len: usize) -> Result<Self, Error> {
+    pub(crate) fn fork(&self, len: usize) -> Self {
         let mut fork = Self {
             prompt: self.prompt.clone(),
             cache: self.cache.clone(),
@@ -98,7 +98,7 @@ impl Context {
             num_positions: self.num_positions,
         };
         fork.cache.truncate(len);
-        Ok(fork)
+        fork
     }
 
     /// Forgets what is cached.
@@ -166,7 +166,7 @@ fn embed_from(model: &Aki, prompt: &Prompt, first: usize) -> Result<Tensor, Erro
         let before = first.min(range.end).saturating_sub(range.start);
         match kind {
             SpanKind::Image if before == range.len() => {
-                (num_ids, num_images) = (num_ids + 1, num_images + 1)
+                (num_ids, num_images) = (num_ids + 1, num_images + 1);
             }
             // An image is embedded whole, then cut.
             SpanKind::Image => {

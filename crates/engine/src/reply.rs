@@ -105,7 +105,7 @@ impl Reply {
     pub(crate) fn finish(self, finish: FinishReason) -> Generated {
         let timings = Timings {
             prefill: self.first,
-            decode: self.last - self.first,
+            decode: self.last.saturating_sub(self.first),
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,
             new_tokens: self.new_ids.len(),

@@ -43,7 +43,7 @@ impl Sampler {
     }
 
     fn remember(&mut self, ids: &[TokenId]) {
-        if self.sampling.options().repetition_penalty != 1.0 {
+        if self.sampling.is_penalised() {
             self.seen.extend(ids);
         }
     }
@@ -175,3 +175,6 @@ fn keep_top_p(scores: &mut [f32], p: f32) {
         scores[index] = f32::NEG_INFINITY;
     }
 }
+
+#[cfg(test)]
+mod tests;

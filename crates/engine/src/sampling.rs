@@ -57,6 +57,11 @@ impl Sampling {
     pub fn is_greedy(&self) -> bool {
         self.options.temperature == 0.0
     }
+
+    /// Returns whether the tokens so far have a part in the choice.
+    pub(crate) fn is_penalised(&self) -> bool {
+        (self.options.repetition_penalty - 1.0).abs() > 0.0
+    }
 }
 
 impl TryFrom<SamplingOptions> for Sampling {

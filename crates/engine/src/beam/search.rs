@@ -127,10 +127,9 @@ impl Search {
         }
         let len = match self.options.early_stopping {
             EarlyStopping::Full => return true,
-            EarlyStopping::Heuristic => len,
             // Sums are negative: with a positive penalty the longest reply scores best.
             EarlyStopping::Never if self.options.length_penalty > 0.0 => self.limit,
-            EarlyStopping::Never => len,
+            EarlyStopping::Heuristic | EarlyStopping::Never => len,
         };
         worst >= self.score(best_sum, len)
     }
@@ -148,3 +147,6 @@ impl Search {
         replies
     }
 }
+
+#[cfg(test)]
+mod tests;
