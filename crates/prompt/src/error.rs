@@ -107,6 +107,14 @@ pub enum Error {
         /// How many pixels are allowed.
         limit: u64,
     },
+    /// An image takes too much memory.
+    #[error("the image takes {num_bytes} bytes of memory; the limit is {limit}")]
+    TooManyBytes {
+        /// The size of its decoded pixels.
+        num_bytes: u64,
+        /// How many bytes are allowed.
+        limit: u64,
+    },
     /// An image's file ends too early.
     #[error("the {format} image is truncated")]
     TruncatedImage {

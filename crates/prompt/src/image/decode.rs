@@ -3,10 +3,13 @@
 use std::io::Cursor;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
 use super::RgbImage;
 use crate::Error;
+
+/// What every PNG starts with.
+const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1A\n";
 
 /// How large an image may be, so that a small file cannot exhaust the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +24,15 @@ impl Default for ImageLimits {
     /// Returns twice the 89,478,485 pixels at which Pillow warns, where it refuses, and 2 GiB.
     fn default() -> Self {
         Self { max_pixels: 2 * 89_478_485, max_bytes: 2 << 30 }
+    }
+}
+
+impl ImageLimits {
+    fn check_size(&self, (width, height): (u32, u32)) -> Result<(), Error> {
+        if u64::from(width) * u64::from(height) > self.max_pixels {
+            return Err(Error::TooLarge { width, height, limit: self.max_pixels });
+        }
+        Ok(())
     }
 }
 
@@ -44,7 +56,7 @@ impl RgbImage {
     pub fn decode_within(bytes: &[u8], limits: ImageLimits) -> Result<Self, Error> {
         let (format, name) = format_of(bytes)?;
         let broken = |source: ImageError| {
-            if ends_early(&source) {
+            if ends_early(&source) || is_cut(bytes, format) {
                 Error::TruncatedImage { format: name }
             } else {
                 Error::BrokenImage { format: name, source }
@@ -54,18 +66,21 @@ impl RgbImage {
         let mut allocation = image::Limits::no_limits();
         allocation.max_alloc = Some(limits.max_bytes);
         reader.limits(allocation);
-        let mut decoder = reader.into_decoder().map_err(broken)?;
-        let (width, height) = decoder.dimensions();
-        if u64::from(width) * u64::from(height) > limits.max_pixels {
-            return Err(Error::TooLarge { width, height, limit: limits.max_pixels });
+        if let Some(size) = png_size(bytes) {
+            limits.check_size(size)?;
         }
-        if format == ImageFormat::Jpeg && !has_end_of_jpeg(bytes) {
+        let mut decoder = reader.into_decoder().map_err(broken)?;
+        limits.check_size(decoder.dimensions())?;
+        let num_bytes = decoder.total_bytes();
+        if num_bytes > limits.max_bytes {
+            return Err(Error::TooManyBytes { num_bytes, limit: limits.max_bytes });
+        }
+        if is_cut(bytes, format) {
             return Err(Error::TruncatedImage { format: name });
         }
         let orientation = orientation_of(&mut decoder, format);
-        let is_gray16 = decoder.original_color_type() == ExtendedColorType::L16;
         let decoded = DynamicImage::from_decoder(decoder).map_err(broken)?;
-        let mut upright = DynamicImage::ImageRgb8(to_rgb(decoded, is_gray16));
+        let mut upright = DynamicImage::ImageRgb8(to_rgb(decoded, is_gray_png(bytes)));
         upright.apply_orientation(orientation);
         let upright = upright.into_rgb8();
         let (width, height) = (upright.width() as usize, upright.height() as usize);
@@ -91,8 +106,21 @@ fn format_of(bytes: &[u8]) -> Result<(ImageFormat, &'static str), Error> {
     Ok((format, name))
 }
 
+/// Returns the width and height in a PNG's first chunk, which is known before anything else is
+/// read.
+fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    if !bytes.starts_with(PNG_SIGNATURE) || bytes.get(12..16)? != b"IHDR" {
+        return None;
+    }
+    let number = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    Some((number(16)?, number(20)?))
+}
+
 /// Returns whether an error means that the file ended too early.
 fn ends_early(error: &ImageError) -> bool {
+    if let ImageError::IoError(error) = error {
+        return error.kind() == std::io::ErrorKind::UnexpectedEof;
+    }
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
         let io = error.downcast_ref::<std::io::Error>();
@@ -102,6 +130,18 @@ fn ends_early(error: &ImageError) -> bool {
         cause = error.source();
     }
     false
+}
+
+/// Returns whether a file ends before its format says that it does.
+fn is_cut(bytes: &[u8], format: ImageFormat) -> bool {
+    match format {
+        ImageFormat::Jpeg => !has_end_of_jpeg(bytes),
+        ImageFormat::WebP => {
+            let size = bytes.get(4..8).and_then(|size| size.try_into().ok());
+            size.is_none_or(|size| (bytes.len() as u64) < 8 + u64::from(u32::from_le_bytes(size)))
+        }
+        _ => false,
+    }
 }
 
 /// Returns whether a JPEG's last scan is followed by the marker that ends an image; the decoder
@@ -150,10 +190,17 @@ fn orientation_in_xmp(xmp: &[u8]) -> Option<Orientation> {
     Orientation::from_exif(digit.wrapping_sub(b'0'))
 }
 
+/// Returns whether the file is a PNG of gray without alpha. A transparent level in it becomes alpha
+/// in the decoder, but not in Pillow.
+fn is_gray_png(bytes: &[u8]) -> bool {
+    const COLOR_TYPE: usize = 25;
+    bytes.starts_with(PNG_SIGNATURE) && bytes.get(COLOR_TYPE) == Some(&0)
+}
+
 /// Returns 8-bit colours.
-fn to_rgb(image: DynamicImage, is_gray16: bool) -> image::RgbImage {
+fn to_rgb(image: DynamicImage, is_gray_png: bool) -> image::RgbImage {
     let (width, height) = (image.width(), image.height());
-    let gray16 = |level: u16| if is_gray16 { level.min(255) as u8 } else { (level >> 8) as u8 };
+    let saturated = |level: u16| level.min(255) as u8;
     let pixels: Vec<u8> = match image {
         DynamicImage::ImageRgb8(image) => return image,
         DynamicImage::ImageRgba8(image) => {
@@ -164,10 +211,11 @@ fn to_rgb(image: DynamicImage, is_gray16: bool) -> image::RgbImage {
             image.as_raw().chunks_exact(2).flat_map(|p| [p[0]; 3]).collect()
         }
         DynamicImage::ImageLuma16(image) => {
-            image.as_raw().iter().flat_map(|level| [gray16(*level); 3]).collect()
+            image.as_raw().iter().flat_map(|level| [saturated(*level); 3]).collect()
         }
         DynamicImage::ImageLumaA16(image) => {
-            image.as_raw().chunks_exact(2).flat_map(|p| [gray16(p[0]); 3]).collect()
+            let level = |v: u16| if is_gray_png { saturated(v) } else { (v >> 8) as u8 };
+            image.as_raw().chunks_exact(2).flat_map(|p| [level(p[0]); 3]).collect()
         }
         DynamicImage::ImageRgb16(image) => image.as_raw().iter().map(|v| (v >> 8) as u8).collect(),
         DynamicImage::ImageRgba16(image) => image

@@ -3,6 +3,8 @@
 //! Two passes, first along the rows and then along the columns, each with 22-bit fixed-point
 //! weights and a result rounded to 8 bits. All sums are of integers, so any order of adding gives
 //! the same result and the loops can be as wide as the processor.
+#![allow(clippy::inline_always, reason = "loops must be compiled for the processor they run on")]
+#![allow(clippy::cast_sign_loss, reason = "positions are clamped to be positive before the cast")]
 
 use std::borrow::Cow;
 use std::hint::black_box;

@@ -21,7 +21,7 @@ pub(crate) enum DecodeRule {
     },
     /// Every character of a token stands for a byte of UTF-8.
     ByteLevel,
-    /// As a SentencePiece model's tokenizer does.
+    /// As a `SentencePiece` model's tokenizer does.
     Slow(SlowRule),
 }
 

@@ -1,7 +1,7 @@
 //! How Hugging Face's slow `LlamaTokenizer` decodes, one token at a time.
 //!
 //! Added tokens that are not named in the configuration stand apart, with a space on either side;
-//! between them runs of tokens are decoded by SentencePiece, where a run's first piece loses its
+//! between them runs of tokens are decoded by `SentencePiece`, where a run's first piece loses its
 //! leading space. All this is the reference's behaviour, oddities included.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,22 +13,22 @@ use super::rule::append_certain;
 /// The character that stands for a space in pieces.
 const SPACE: char = '\u{2581}';
 
-/// What decides how tokens of a SentencePiece model become text.
+/// What decides how tokens of a `SentencePiece` model become text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SlowRule {
     /// The tokens that are bytes.
     pub(crate) bytes: BTreeMap<TokenId, u8>,
     /// The tokens whose text is not what the vocabulary spells.
     pub(crate) surfaces: BTreeMap<TokenId, String>,
-    /// The tokens with a part to play, which SentencePiece does not see.
+    /// The tokens with a part to play, which `SentencePiece` does not see.
     pub(crate) named: BTreeSet<TokenId>,
     /// The added tokens that stand apart.
     pub(crate) apart: BTreeSet<TokenId>,
     pub(crate) add_prefix_space: bool,
     pub(crate) legacy: bool,
-    /// Whether SentencePiece removes one space from the start.
+    /// Whether `SentencePiece` removes one space from the start.
     pub(crate) strip_one: bool,
-    /// Whether SentencePiece removes all spaces from the start.
+    /// Whether `SentencePiece` removes all spaces from the start.
     pub(crate) strip_all: bool,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct SlowState {
     /// Whether the run has given text.
     has_text: bool,
     after_named: bool,
-    /// Whether SentencePiece has given text since the last named token.
+    /// Whether `SentencePiece` has given text since the last named token.
     has_pieces: bool,
     /// Text that a space may yet be put before; none where that cannot happen.
     held: Option<String>,
@@ -107,7 +107,7 @@ impl SlowRule {
         }
     }
 
-    /// Decodes a piece as SentencePiece does.
+    /// Decodes a piece as `SentencePiece` does.
     fn push_piece(&self, id: TokenId, piece: &str, state: &mut SlowState, text: &mut String) {
         if let Some(byte) = self.bytes.get(&id) {
             state.bytes.push(*byte);

@@ -1,8 +1,8 @@
-//! SentencePiece's byte-pair encoding: of all neighbours whose join is a piece, join those with
+//! `SentencePiece`'s byte-pair encoding: of all neighbours whose join is a piece, join those with
 //! the best score first, and of equals the leftmost.
 //!
 //! A list of ranked merges, as other tokenizers keep, cannot give the same result in all cases: it
-//! ranks the ways to split one piece, where SentencePiece only looks at the joined piece.
+//! ranks the ways to split one piece, where `SentencePiece` only looks at the joined piece.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};

@@ -1,4 +1,4 @@
-//! The form `tokenizer.model`: a SentencePiece model with the added tokens and flags of
+//! The form `tokenizer.model`: a `SentencePiece` model with the added tokens and flags of
 //! `tokenizer_config.json`, treated the way Hugging Face's slow `LlamaTokenizer` does.
 
 mod bpe;
@@ -18,7 +18,7 @@ use crate::stream::{DecodeRule, SlowRule};
 /// The character that stands for a space in pieces.
 const SPACE: char = '\u{2581}';
 
-/// A SentencePiece tokenizer.
+/// A `SentencePiece` tokenizer.
 pub(super) struct SentencePiece {
     bpe: Bpe,
     model: ModelFile,
