@@ -9,7 +9,7 @@ use sequence::TokenId;
 
 use crate::Tokenizer;
 pub(crate) use rule::{DecodeRule, byte_of};
-pub(crate) use slow::SlowRule;
+pub(crate) use slow::{LeadingSpace, SlowRule};
 
 /// Turns generated ids into text piece by piece.
 ///

@@ -120,7 +120,7 @@ impl DecodeRule {
                 text.push_str(&String::from_utf8_lossy(&state.bytes));
                 state.bytes.clear();
             }
-            Self::Slow(rule) => rule.finish(&mut state.slow, text),
+            Self::Slow(_) => SlowRule::finish(&mut state.slow, text),
         }
     }
 

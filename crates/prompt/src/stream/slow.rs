@@ -26,10 +26,16 @@ pub(crate) struct SlowRule {
     pub(crate) apart: BTreeSet<TokenId>,
     pub(crate) add_prefix_space: bool,
     pub(crate) legacy: bool,
-    /// Whether `SentencePiece` removes one space from the start.
-    pub(crate) strip_one: bool,
-    /// Whether `SentencePiece` removes all spaces from the start.
-    pub(crate) strip_all: bool,
+    /// What `SentencePiece` does with spaces at the start.
+    pub(crate) leading_space: LeadingSpace,
+}
+
+/// What becomes of the spaces that start a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeadingSpace {
+    Kept,
+    OneRemoved,
+    AllRemoved,
 }
 
 /// Where in the text a stream is.
@@ -39,15 +45,21 @@ pub(crate) struct SlowState {
     bytes: Vec<u8>,
     /// Whether there is text before this run.
     has_text_before: bool,
-    /// Tokens of this run.
+    run: Run,
+    /// Text that a space may yet be put before; none where that cannot happen.
+    held: Option<String>,
+}
+
+/// The run of tokens since the last one that stands apart.
+#[derive(Clone, Debug, Default)]
+struct Run {
     num_tokens: usize,
-    /// Whether the run has given text.
+    /// Whether it has given text.
     has_text: bool,
+    /// Whether its last token was a named one.
     after_named: bool,
     /// Whether `SentencePiece` has given text since the last named token.
     has_pieces: bool,
-    /// Text that a space may yet be put before; none where that cannot happen.
-    held: Option<String>,
 }
 
 impl SlowRule {
@@ -61,48 +73,47 @@ impl SlowRule {
     /// Takes a token and appends to `text` what is certain.
     pub(super) fn push(&self, id: TokenId, token: &str, state: &mut SlowState, text: &mut String) {
         if self.apart.contains(&id) {
-            self.end_pieces(state, text);
+            Self::end_pieces(state, text);
             Self::release(state, text);
-            state.has_text_before |= state.has_text;
+            state.has_text_before |= state.run.has_text;
             if state.has_text_before {
                 text.push(' ');
             }
             text.push_str(token);
             state.has_text_before = true;
-            (state.num_tokens, state.has_text) = (0, false);
-            (state.after_named, state.has_pieces) = (false, false);
+            state.run = Run::default();
             return;
         }
-        let is_first = state.num_tokens == 0;
-        state.num_tokens += 1;
+        let is_first = state.run.num_tokens == 0;
+        state.run.num_tokens += 1;
         let stripped = token.strip_prefix(SPACE).filter(|_| is_first && self.add_prefix_space);
         let piece = stripped.unwrap_or(token);
         if self.named.contains(&id) {
-            self.end_pieces(state, text);
-            if !state.after_named && !is_first && self.legacy {
+            Self::end_pieces(state, text);
+            if !state.run.after_named && !is_first && self.legacy {
                 Self::append(" ", state, text, true);
             }
             Self::release(state, text);
             Self::append(piece, state, text, true);
-            (state.after_named, state.has_pieces) = (true, false);
+            (state.run.after_named, state.run.has_pieces) = (true, false);
             return;
         }
-        if state.after_named
-            && state.num_tokens == 2
+        if state.run.after_named
+            && state.run.num_tokens == 2
             && self.add_prefix_space
             && !piece.starts_with(SPACE)
         {
             Self::append(" ", state, text, true);
         }
-        state.after_named = false;
+        state.run.after_named = false;
         self.push_piece(id, piece, state, text);
     }
 
     /// Appends to `text` what was held back.
-    pub(super) fn finish(&self, state: &mut SlowState, text: &mut String) {
-        self.end_pieces(state, text);
+    pub(super) fn finish(state: &mut SlowState, text: &mut String) {
+        Self::end_pieces(state, text);
         Self::release(state, text);
-        if state.num_tokens > 0 && !state.has_text && state.has_text_before {
+        if state.run.num_tokens > 0 && !state.run.has_text && state.has_text_before {
             text.push(' ');
         }
     }
@@ -113,34 +124,38 @@ impl SlowRule {
             state.bytes.push(*byte);
             let mut certain = String::new();
             append_certain(&mut state.bytes, &mut certain, true);
-            self.append_piece(&certain, state, text);
+            Self::append_piece(&certain, state, text);
             return;
         }
-        self.end_pieces(state, text);
+        Self::end_pieces(state, text);
         if let Some(surface) = self.surfaces.get(&id) {
-            self.append_piece(surface, state, text);
+            Self::append_piece(surface, state, text);
             return;
         }
         let mut piece = piece;
-        if !state.has_pieces {
-            if self.strip_all {
-                piece = piece.trim_start_matches(SPACE);
-            } else if let Some(rest) = piece.strip_prefix(SPACE).filter(|_| self.strip_one) {
-                piece = rest;
-                state.has_pieces = true;
+        if !state.run.has_pieces {
+            match self.leading_space {
+                LeadingSpace::Kept => {}
+                LeadingSpace::OneRemoved => {
+                    if let Some(rest) = piece.strip_prefix(SPACE) {
+                        piece = rest;
+                        state.run.has_pieces = true;
+                    }
+                }
+                LeadingSpace::AllRemoved => piece = piece.trim_start_matches(SPACE),
             }
         }
-        self.append_piece(&piece.replace(SPACE, " "), state, text);
+        Self::append_piece(&piece.replace(SPACE, " "), state, text);
     }
 
     /// Ends a run of bytes: those left over are each replaced.
-    fn end_pieces(&self, state: &mut SlowState, text: &mut String) {
+    fn end_pieces(state: &mut SlowState, text: &mut String) {
         let num_bytes = std::mem::take(&mut state.bytes).len();
-        self.append_piece(&"\u{FFFD}".repeat(num_bytes), state, text);
+        Self::append_piece(&"\u{FFFD}".repeat(num_bytes), state, text);
     }
 
-    fn append_piece(&self, piece: &str, state: &mut SlowState, text: &mut String) {
-        state.has_pieces |= !piece.is_empty();
+    fn append_piece(piece: &str, state: &mut SlowState, text: &mut String) {
+        state.run.has_pieces |= !piece.is_empty();
         Self::append(piece, state, text, false);
     }
 
@@ -153,10 +168,10 @@ impl SlowRule {
             held.push_str(piece);
             return;
         }
-        if !state.has_text && state.has_text_before {
+        if !state.run.has_text && state.has_text_before {
             text.push(' ');
         }
-        state.has_text = true;
+        state.run.has_text = true;
         text.push_str(piece);
     }
 

@@ -1,5 +1,6 @@
 //! Added tokens: texts that are tokens as a whole, and the white space they eat.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sequence::TokenId;
@@ -46,26 +47,34 @@ impl AddedTokens {
 
     /// Splits a text at the added tokens that `wanted` accepts: at each place the longest.
     pub(crate) fn split(&self, text: &str, wanted: impl Fn(&AddedToken) -> bool) -> Vec<Piece> {
-        let tokens: Vec<_> = self
+        // The next occurrence of each token, looked for again only once it is passed.
+        let mut occurrences: Vec<_> = self
             .by_id
             .iter()
             .filter(|(_, token)| wanted(token) && !token.text.is_empty())
+            .filter_map(|(id, token)| Some((text.find(&token.text)?, *id, token.text.as_str())))
             .collect();
         let mut pieces = Vec::new();
-        let mut rest = text;
-        while let Some((at, (id, token))) = tokens
-            .iter()
-            .filter_map(|found| Some((rest.find(&found.1.text)?, *found)))
-            .min_by_key(|(at, (_, token))| (*at, std::cmp::Reverse(token.text.len())))
-        {
-            if at > 0 {
-                pieces.push(Piece::Text(rest[..at].to_owned()));
+        let mut end = 0;
+        loop {
+            occurrences.retain_mut(|(at, _, token)| {
+                if *at >= end {
+                    return true;
+                }
+                let next = text[end..].find(*token);
+                *at = end + next.unwrap_or_default();
+                next.is_some()
+            });
+            let first = occurrences.iter().min_by_key(|(at, _, token)| (*at, Reverse(token.len())));
+            let Some(&(at, id, token)) = first else { break };
+            if at > end {
+                pieces.push(Piece::Text(text[end..at].to_owned()));
             }
-            pieces.push(Piece::Token(*id));
-            rest = &rest[at + token.text.len()..];
+            pieces.push(Piece::Token(id));
+            end = at + token.len();
         }
-        if !rest.is_empty() {
-            pieces.push(Piece::Text(rest.to_owned()));
+        if end < text.len() {
+            pieces.push(Piece::Text(text[end..].to_owned()));
         }
         pieces
     }

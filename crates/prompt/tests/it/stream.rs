@@ -118,14 +118,14 @@ fn scan(stops: &[&str], pieces: &[&str]) -> (Vec<String>, bool) {
 
 #[test]
 fn text_is_cut_before_a_stop_string() {
-    assert_eq!(scan(&["STOP"], &["go STOP on"]), (vec!["go ".into(), "".into()], true));
+    assert_eq!(scan(&["STOP"], &["go STOP on"]), (vec!["go ".into(), String::new()], true));
     let split = scan(&["STOP"], &["go S", "TO", "P on", "more"]);
     assert_eq!(split, (["go ", "", "", "", ""].map(String::from).to_vec(), true));
     let false_alarm = scan(&["STOP"], &["go ST", "AY"]);
     assert_eq!(false_alarm, (["go ", "STAY", ""].map(String::from).to_vec(), false));
     let at_the_end = scan(&["STOP"], &["go ST"]);
     assert_eq!(at_the_end, (["go ", "ST"].map(String::from).to_vec(), false));
-    assert_eq!(scan(&["", "x"], &["ab"]), (vec!["ab".into(), "".into()], false));
+    assert_eq!(scan(&["", "x"], &["ab"]), (vec!["ab".into(), String::new()], false));
 }
 
 #[test]

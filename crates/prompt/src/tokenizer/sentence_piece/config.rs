@@ -11,12 +11,12 @@ use crate::tokenizer::AddedToken;
 #[derive(Clone, Debug)]
 pub(crate) struct SlowConfig {
     pub(super) added: BTreeMap<TokenId, AddedToken>,
-    pub(super) add_bos: bool,
-    pub(super) add_eos: bool,
     pub(super) add_prefix_space: bool,
     pub(super) legacy: bool,
-    pub(super) bos: Option<String>,
-    pub(super) eos: Option<String>,
+    /// The text of the token that is put before a whole text.
+    pub(super) before: Option<String>,
+    /// The text of the token that is put after it.
+    pub(super) after: Option<String>,
     /// The texts of the tokens with a part to play and of the additional special ones.
     pub(super) named: Vec<String>,
     /// The texts of the additional special tokens.
@@ -25,49 +25,43 @@ pub(crate) struct SlowConfig {
 
 /// `tokenizer_config.json`, as far as it matters here.
 #[derive(Deserialize)]
+#[serde(default)]
 struct ConfigFile {
-    #[serde(default)]
     added_tokens_decoder: Option<BTreeMap<u32, TokenEntry>>,
-    #[serde(default = "yes")]
     add_bos_token: bool,
-    #[serde(default)]
     add_eos_token: bool,
-    #[serde(default = "yes")]
     add_prefix_space: bool,
-    #[serde(default)]
     legacy: Option<bool>,
-    #[serde(default = "bos")]
     bos_token: Option<Named>,
-    #[serde(default = "eos")]
     eos_token: Option<Named>,
-    #[serde(default = "unk")]
     unk_token: Option<Named>,
-    #[serde(default)]
     sep_token: Option<Named>,
-    #[serde(default)]
     pad_token: Option<Named>,
-    #[serde(default)]
     cls_token: Option<Named>,
-    #[serde(default)]
     mask_token: Option<Named>,
-    #[serde(default)]
     additional_special_tokens: Option<Vec<Named>>,
 }
 
-fn yes() -> bool {
-    true
-}
-
-fn bos() -> Option<Named> {
-    Some(Named::Text("<s>".to_owned()))
-}
-
-fn eos() -> Option<Named> {
-    Some(Named::Text("</s>".to_owned()))
-}
-
-fn unk() -> Option<Named> {
-    Some(Named::Text("<unk>".to_owned()))
+impl Default for ConfigFile {
+    /// Returns what `LlamaTokenizer` assumes of a file that says nothing.
+    fn default() -> Self {
+        let named = |text: &str| Some(Named::Text(text.to_owned()));
+        Self {
+            added_tokens_decoder: None,
+            add_bos_token: true,
+            add_eos_token: false,
+            add_prefix_space: true,
+            legacy: None,
+            bos_token: named("<s>"),
+            eos_token: named("</s>"),
+            unk_token: named("<unk>"),
+            sep_token: None,
+            pad_token: None,
+            cls_token: None,
+            mask_token: None,
+            additional_special_tokens: None,
+        }
+    }
 }
 
 /// An added token with its flags.
@@ -118,14 +112,12 @@ impl SlowConfig {
         let named = bos.iter().chain(&eos).cloned().chain(others).chain(additional.clone());
         Ok(Self {
             added: added.collect(),
-            add_bos: file.add_bos_token,
-            add_eos: file.add_eos_token,
             add_prefix_space: file.add_prefix_space,
             // Without a word on it the older behaviour is meant.
             legacy: file.legacy.unwrap_or(true),
             named: named.collect(),
-            bos,
-            eos,
+            before: bos.filter(|_| file.add_bos_token),
+            after: eos.filter(|_| file.add_eos_token),
             additional,
         })
     }

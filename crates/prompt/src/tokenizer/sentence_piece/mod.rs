@@ -13,7 +13,7 @@ use self::bpe::Bpe;
 pub(super) use self::config::SlowConfig;
 use self::model_file::{ModelFile, PieceKind};
 use super::{AddedToken, AddedTokens};
-use crate::stream::{DecodeRule, SlowRule};
+use crate::stream::{DecodeRule, LeadingSpace, SlowRule};
 
 /// The character that stands for a space in pieces.
 const SPACE: char = '\u{2581}';
@@ -25,8 +25,10 @@ pub(super) struct SentencePiece {
     config: SlowConfig,
     added_ids: BTreeMap<String, TokenId>,
     added_texts: BTreeMap<TokenId, String>,
-    bos: Option<TokenId>,
-    eos: Option<TokenId>,
+    /// The token put before a whole text.
+    before: Option<TokenId>,
+    /// The token put after it.
+    after: Option<TokenId>,
     /// The tokens with a part to play, such as the one that starts a text, and the additional
     /// special ones.
     named: Vec<TokenId>,
@@ -39,15 +41,6 @@ impl SentencePiece {
         config: SlowConfig,
     ) -> Result<(Self, AddedTokens, DecodeRule), String> {
         let model = ModelFile::parse(model)?;
-        let unsupported = [
-            (!model.is_bpe, "its model type is not BPE"),
-            (model.has_normalization_table, "it normalises by a table"),
-            (model.whitespace_is_suffix, "it treats white space as a suffix"),
-            (!model.escape_whitespaces, "it does not escape white space"),
-        ];
-        if let Some((_, reason)) = unsupported.iter().find(|(holds, _)| *holds) {
-            return Err((*reason).to_owned());
-        }
         let by_id = added_tokens(&model, &config);
         let added_ids: BTreeMap<_, _> =
             by_id.iter().map(|(id, token)| (token.text.clone(), *id)).collect();
@@ -58,16 +51,15 @@ impl SentencePiece {
             config,
             added_ids,
             added_texts,
-            bos: None,
-            eos: None,
+            before: None,
+            after: None,
             named: Vec::new(),
         };
         let id_of = |text: &Option<String>| tokenizer.id_of(text.as_deref()?);
-        let (bos, eos) = (id_of(&tokenizer.config.bos), id_of(&tokenizer.config.eos));
+        let (before, after) = (id_of(&tokenizer.config.before), id_of(&tokenizer.config.after));
         let named: Vec<_> =
             tokenizer.config.named.iter().filter_map(|text| tokenizer.id_of(text)).collect();
-        tokenizer.bos = bos.filter(|_| tokenizer.config.add_bos);
-        tokenizer.eos = eos.filter(|_| tokenizer.config.add_eos);
+        (tokenizer.before, tokenizer.after) = (before, after);
         tokenizer.named = named;
         let rule = DecodeRule::Slow(tokenizer.decode_rule());
         let is_skipped =
@@ -101,8 +93,13 @@ impl SentencePiece {
             apart: self.added_texts.keys().filter(is_apart).copied().collect(),
             add_prefix_space: self.config.add_prefix_space,
             legacy: self.config.legacy,
-            strip_one: self.adds_dummy_prefix(),
-            strip_all: self.model.remove_extra_whitespaces,
+            leading_space: if self.model.remove_extra_whitespaces {
+                LeadingSpace::AllRemoved
+            } else if self.adds_dummy_prefix() {
+                LeadingSpace::OneRemoved
+            } else {
+                LeadingSpace::Kept
+            },
         }
     }
 
@@ -163,7 +160,7 @@ impl SentencePiece {
 
     /// Adds the tokens around a whole text.
     pub(super) fn wrap(&self, ids: Vec<TokenId>) -> Vec<TokenId> {
-        self.bos.into_iter().chain(ids).chain(self.eos).collect()
+        self.before.into_iter().chain(ids).chain(self.after).collect()
     }
 
     fn adds_dummy_prefix(&self) -> bool {

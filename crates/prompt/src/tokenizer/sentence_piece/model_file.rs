@@ -1,5 +1,10 @@
 //! The few fields of a `tokenizer.model` (a protocol buffer) that matter here.
 
+/// The model type of a file that does not say it.
+const UNIGRAM: u64 = 1;
+/// The only model type that is read here.
+const BPE: u64 = 2;
+
 /// What a piece is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PieceKind {
@@ -23,14 +28,13 @@ pub(super) struct PieceEntry {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ModelFile {
     pub(super) pieces: Vec<PieceEntry>,
-    pub(super) is_bpe: bool,
     pub(super) byte_fallback: bool,
-    pub(super) whitespace_is_suffix: bool,
     pub(super) unknown_surface: String,
-    pub(super) has_normalization_table: bool,
     pub(super) add_dummy_prefix: bool,
     pub(super) remove_extra_whitespaces: bool,
-    pub(super) escape_whitespaces: bool,
+    model_type: u64,
+    /// What it needs that is not known here.
+    unsupported: Option<&'static str>,
 }
 
 impl ModelFile {
@@ -38,14 +42,12 @@ impl ModelFile {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let mut model = Self {
             pieces: Vec::new(),
-            is_bpe: false,
             byte_fallback: false,
-            whitespace_is_suffix: false,
             unknown_surface: " \u{2047} ".to_owned(),
-            has_normalization_table: false,
             add_dummy_prefix: true,
             remove_extra_whitespaces: true,
-            escape_whitespaces: true,
+            model_type: UNIGRAM,
+            unsupported: None,
         };
         let mut fields = Fields { rest: bytes };
         while let Some((number, value)) = fields.next()? {
@@ -59,15 +61,23 @@ impl ModelFile {
         if model.pieces.is_empty() {
             return Err("it holds no pieces".to_owned());
         }
-        Ok(model)
+        if model.model_type != BPE {
+            return Err("its model type is not BPE".to_owned());
+        }
+        match model.unsupported {
+            Some(reason) => Err(reason.to_owned()),
+            None => Ok(model),
+        }
     }
 
     fn read_trainer_spec(&mut self, spec: &[u8]) -> Result<(), String> {
         let mut fields = Fields { rest: spec };
         while let Some((number, value)) = fields.next()? {
             match (number, value) {
-                (3, Value::Integer(kind)) => self.is_bpe = kind == 2,
-                (24, Value::Integer(flag)) => self.whitespace_is_suffix = flag != 0,
+                (3, Value::Integer(kind)) => self.model_type = kind,
+                (24, Value::Integer(1..)) => {
+                    self.unsupported = Some("it treats white space as a suffix");
+                }
                 (35, Value::Integer(flag)) => self.byte_fallback = flag != 0,
                 (44, Value::Bytes(surface)) => self.unknown_surface = text(surface)?,
                 _ => {}
@@ -80,10 +90,12 @@ impl ModelFile {
         let mut fields = Fields { rest: spec };
         while let Some((number, value)) = fields.next()? {
             match (number, value) {
-                (2, Value::Bytes(table)) => self.has_normalization_table = !table.is_empty(),
+                (2, Value::Bytes([_, ..])) => self.unsupported = Some("it normalises by a table"),
                 (3, Value::Integer(flag)) => self.add_dummy_prefix = flag != 0,
                 (4, Value::Integer(flag)) => self.remove_extra_whitespaces = flag != 0,
-                (5, Value::Integer(flag)) => self.escape_whitespaces = flag != 0,
+                (5, Value::Integer(0)) => {
+                    self.unsupported = Some("it does not escape white space");
+                }
                 _ => {}
             }
         }
