@@ -6,6 +6,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
 use super::RgbImage;
+use super::gif::FirstFrame;
 use crate::Error;
 
 /// What every PNG starts with.
@@ -80,7 +81,14 @@ impl RgbImage {
         }
         let orientation = orientation_of(&mut decoder, format);
         let decoded = DynamicImage::from_decoder(decoder).map_err(broken)?;
-        let mut upright = DynamicImage::ImageRgb8(to_rgb(decoded, is_gray_png(bytes)));
+        let mut colors = to_rgb(decoded, is_gray_png(bytes));
+        if format == ImageFormat::Gif
+            && let Some(frame) = FirstFrame::find(bytes)
+        {
+            let width = colors.width() as usize;
+            frame.fill_around(width, &mut colors);
+        }
+        let mut upright = DynamicImage::ImageRgb8(colors);
         upright.apply_orientation(orientation);
         let upright = upright.into_rgb8();
         let (width, height) = (upright.width() as usize, upright.height() as usize);

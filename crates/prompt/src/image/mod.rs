@@ -1,6 +1,7 @@
 //! Image files to pixel values, as Pillow and torchvision make them.
 
 mod decode;
+mod gif;
 mod preprocessor;
 mod resize;
 

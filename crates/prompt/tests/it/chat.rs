@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sequence::{Layout, Role, SpanKind, TokenId};
 
 use crate::sentence_piece::for_each_tokenizer;
-use crate::support::{SETS, tokenizer};
+use crate::support::{SETS, golden, json, tokenizer};
 
 const NUM_VISION_TOKENS: usize = 3;
 
@@ -248,6 +248,24 @@ proptest! {
              <|assistant|>\n{reply}<|end|>\n<|user|>\n{question}<|end|>\n<|assistant|>\n"
         ));
     }
+}
+
+#[test]
+fn a_prefix_for_the_first_word_only_is_not_given_to_later_text() {
+    let mut json = json(golden("base/model/tokenizer.json"));
+    json["normalizer"] = serde_json::Value::Null;
+    json["pre_tokenizer"] = serde_json::json!({
+        "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "first", "split": false,
+    });
+    let tokenizer = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
+    let messages = [Message::user(vec![Part::Image, text("a cat <s> b")])];
+    let whole =
+        "<s> <|system|>\nBe kind.<|end|>\n<|user|>\n<image>\na cat <s> b<|end|>\n<|assistant|>\n";
+    let plain = whole.replace("<s> b", "b");
+    let spoken = [Message::user(vec![Part::Image, text("a cat b")])];
+    assert_reads(&tokenizer, &spoken, &plain);
+    let encoded = encode(&brief(Some("Be kind.")), &tokenizer, &messages);
+    assert_ne!(encoded.ids, tokenizer.encode(whole, false).unwrap(), "a spelled token is text");
 }
 
 #[test]

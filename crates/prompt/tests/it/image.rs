@@ -20,7 +20,7 @@ fn resized_images_equal_pillows_to_the_last_bit() {
         assert!(resized == image_of(to), "{case}: {:?} to {:?}", from.shape, to.shape);
         num_cases += 1;
     }
-    assert!(num_cases > 30);
+    assert!(num_cases >= 30);
 }
 
 #[test]
