@@ -108,8 +108,11 @@ impl ShardPlan {
             }
         }
         for shard in &mut shards {
-            // Without holes, only wide elements before narrow ones keep each aligned.
-            shard.tensors.sort_by_key(|(spec, _)| std::cmp::Reverse(spec.dtype.size()));
+            // The format allows no holes: sizes that keep the alignment come first, and of the
+            // others wide elements before narrow ones, so that each is at least readable in place.
+            shard.tensors.sort_by_key(|(spec, size)| {
+                (!size.is_multiple_of(DATA_ALIGNMENT), std::cmp::Reverse(spec.dtype.size()))
+            });
         }
         Ok(Self { shards })
     }
@@ -126,9 +129,10 @@ impl ShardPlan {
 
     /// Writes `model.safetensors`, or shards and their index, into a directory.
     ///
-    /// `fill` is asked for each tensor once, file by file and wide elements first. The files
-    /// appear under their names only when all are complete, the index last, and what an earlier
-    /// checkpoint left in the directory goes. Returns the paths of the tensor files.
+    /// `fill` is asked for each tensor once, in the order of the files, where tensors of odd sizes
+    /// come last. The files appear under their names only when all are complete, the index last,
+    /// and what an earlier checkpoint left in the directory goes. Returns the paths of the tensor
+    /// files.
     ///
     /// # Errors
     /// What `fill` returns, or if a file cannot be written.

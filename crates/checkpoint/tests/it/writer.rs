@@ -84,21 +84,29 @@ fn shards_keep_to_the_limit_and_are_indexed() {
 }
 
 #[test]
-fn a_plan_is_filled_in_pieces_wide_elements_first() {
+fn a_plan_is_filled_in_pieces_and_in_an_order_that_keeps_alignment() {
     let directory = tempfile::tempdir().unwrap();
-    let specs = [spec("odd", Dtype::U8, &[3]), spec("wide", Dtype::F64, &[2])];
+    let even = spec("even", Dtype::Bf16, &[32]);
+    let specs = [
+        spec("odd", Dtype::U8, &[3]),
+        spec("wide", Dtype::F64, &[2]),
+        even.clone(),
+        TensorSpec { name: "even2".to_owned(), ..even },
+    ];
     let plan = ShardPlan::new(specs, usize::MAX).unwrap();
-    assert_eq!((plan.num_shards(), plan.num_bytes()), (1, 19));
+    assert_eq!((plan.num_shards(), plan.num_bytes()), (1, 19 + 128));
     let mut order = Vec::new();
     plan.write(directory.path(), |spec, sink| {
         order.push(spec.name.clone());
         (0..spec.dtype.size() * spec.shape[0]).try_for_each(|i| sink.put(&[i as u8]))
     })
     .unwrap_or_else(|error: Error| panic!("{error}"));
-    assert_eq!(order, ["wide", "odd"]);
+    assert_eq!(order, ["even", "even2", "wide", "odd"]);
     let opened = Checkpoint::open(directory.path()).unwrap();
     assert_eq!(*opened.tensor("odd").unwrap().bytes, [0, 1, 2]);
     assert_eq!(opened.tensor("wide").unwrap().bytes[15], 15);
+    let address = |name| opened.tensor(name).unwrap().bytes.as_ptr().addr();
+    assert_eq!((address("even") % 64, address("even2") % 64), (0, 0));
 }
 
 #[test]
