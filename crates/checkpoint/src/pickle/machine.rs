@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::global::Global;
-use super::{Heap, Node, Problem, Value};
+use super::{Heap, MAX_NAME, Node, Opaque, Problem, Value};
 
 /// The largest pickle; the numbers of a checkpoint lie outside of it.
 const MAX_LEN: usize = 64 << 20;
@@ -168,6 +168,9 @@ impl<'a> Machine<'a> {
             };
             (module, name)
         };
+        if module.len().max(name.len()) > MAX_NAME {
+            return Err(format!("the name of a global is longer than {MAX_NAME} bytes").into());
+        }
         let global = Global::find(module, name).map_err(Problem::Malicious)?;
         let value = self.heap.add(Node::Global(global))?;
         Ok(self.push(value)?)
@@ -205,13 +208,13 @@ impl<'a> Machine<'a> {
             b'}' => Node::Dict(Vec::new()),
             b']' => Node::List(Vec::new()),
             b')' => Node::Tuple(Vec::new()),
-            0x8f => Node::Opaque("set".to_owned()), // EMPTY_SET
+            0x8f => Node::Opaque(Opaque { module: "builtins", name: "set" }), // EMPTY_SET
             b'l' => Node::List(self.pop_mark()?),
             b't' => Node::Tuple(self.pop_mark()?),
             b'd' => Node::Dict(pairs(&self.pop_mark()?)?),
             0x91 => {
                 self.pop_mark()?; // FROZENSET
-                Node::Opaque("frozenset".to_owned())
+                Node::Opaque(Opaque { module: "builtins", name: "frozenset" })
             }
             _ => {
                 let len = usize::from(opcode - 0x84); // TUPLE1, TUPLE2, TUPLE3

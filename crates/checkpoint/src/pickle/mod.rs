@@ -10,6 +10,8 @@ mod global;
 mod machine;
 mod rebuild;
 
+use std::fmt;
+
 use crate::Dtype;
 
 pub(crate) use machine::run;
@@ -47,8 +49,21 @@ pub(crate) enum Node<'a> {
     Global(global::Global<'a>),
     Storage(Storage<'a>),
     Tensor(View),
-    /// What a call that is not on the list would have made: the name that was called.
-    Opaque(String),
+    /// What a call that is not on the list would have made.
+    Opaque(Opaque<'a>),
+}
+
+/// The name that was called, or what stands in its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opaque<'a> {
+    module: &'a str,
+    name: &'a str,
+}
+
+impl fmt::Display for Opaque<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.module, self.name)
+    }
 }
 
 /// A reference to the numbers of one or more tensors.
@@ -76,10 +91,15 @@ pub(crate) struct View {
 #[derive(Debug, Default)]
 pub(crate) struct Heap<'a> {
     nodes: Vec<Node<'a>>,
+    /// How many items were looked at to copy them from one object into another.
+    copied: usize,
 }
 
 /// The most shared values; a checkpoint has a few for each tensor.
 const MAX_NODES: usize = 4_000_000;
+/// The longest name of a global, a storage or a tensor. A pickle repeats a value in two bytes, so
+/// whatever is done for each of a value's uses must be bounded.
+pub(crate) const MAX_NAME: usize = 4096;
 
 impl<'a> Heap<'a> {
     pub(crate) fn node(&self, value: Value<'a>) -> Option<&Node<'a>> {

@@ -1,7 +1,7 @@
 //! The calls that a pickle of tensors makes.
 
 use super::global::Global;
-use super::{Heap, Node, Storage, Value, View};
+use super::{Heap, MAX_NAME, MAX_NODES, Node, Opaque, Storage, Value, View};
 use crate::Dtype;
 
 /// The most dimensions of a tensor, as in `PyTorch`.
@@ -20,10 +20,7 @@ impl<'a> Heap<'a> {
         for _ in 0..MAX_WRAPS {
             let (global, given) = match (self.node(function), self.tuple(arguments)) {
                 (Some(&Node::Global(global)), Some(given)) => (global, given),
-                (Some(Node::Opaque(name)), _) => {
-                    let name = name.clone();
-                    return self.add(Node::Opaque(name));
-                }
+                (Some(&Node::Opaque(opaque)), _) => return self.add(Node::Opaque(opaque)),
                 _ => {
                     let (f, a) = (self.describe(function), self.describe(arguments));
                     return Err(format!("it calls {f} with {a}"));
@@ -35,7 +32,14 @@ impl<'a> Heap<'a> {
                 }
                 (Global::RebuildParameter | Global::Size, [first, ..]) => return Ok(*first),
                 (Global::Dict, _) => {
-                    let pairs = self.pairs(given);
+                    let items = given.first().and_then(|&first| self.tuple(first));
+                    let items = items.unwrap_or_default();
+                    let (pairs, len) = (self.pairs(items), items.len());
+                    // A few bytes may ask for the same items again and again.
+                    self.copied += len;
+                    if self.copied > MAX_NODES {
+                        return Err(format!("it copies more than {MAX_NODES} items"));
+                    }
                     return self.add(Node::Dict(pairs));
                 }
                 (Global::RebuildTensor, [storage, offset, shape, strides, ..]) => {
@@ -45,15 +49,17 @@ impl<'a> Heap<'a> {
                 (Global::RebuildTensorV3, [storage, offset, shape, strides, _, _, dtype, ..]) => {
                     let window = [*storage, *offset, *shape, *strides];
                     let Some(&Node::Global(Global::Dtype(dtype))) = self.node(*dtype) else {
-                        return self.add(Node::Opaque("torch._utils._rebuild_tensor_v3".into()));
+                        let (module, name) = ("torch._utils", "_rebuild_tensor_v3");
+                        return self.add(Node::Opaque(Opaque { module, name }));
                     };
                     return self.rebuild(window, Some(dtype));
                 }
                 (Global::Other { module, name }, _) => {
-                    return self.add(Node::Opaque(format!("{module}.{name}")));
+                    return self.add(Node::Opaque(Opaque { module, name }));
                 }
                 (Global::Storage(_) | Global::Dtype(_), _) => {
-                    return self.add(Node::Opaque("torch".into()));
+                    let (module, name) = ("torch", "Storage");
+                    return self.add(Node::Opaque(Opaque { module, name }));
                 }
                 (known, given) => {
                     return Err(format!("it calls {known:?} with {} arguments", given.len()));
@@ -63,9 +69,8 @@ impl<'a> Heap<'a> {
         Err(format!("it wraps a tensor more than {MAX_WRAPS} times"))
     }
 
-    /// Returns the items that a dict class was called with, if any.
-    fn pairs(&self, arguments: &[Value<'a>]) -> Vec<(Value<'a>, Value<'a>)> {
-        let items = arguments.first().and_then(|&first| self.tuple(first)).unwrap_or_default();
+    /// Returns the pairs among the items that a dict class was called with.
+    fn pairs(&self, items: &[Value<'a>]) -> Vec<(Value<'a>, Value<'a>)> {
         let pair = |&item: &Value<'a>| match self.tuple(item) {
             Some(&[key, value]) => Some((key, value)),
             _ => None,
@@ -80,25 +85,23 @@ impl<'a> Heap<'a> {
     ) -> Result<Value<'a>, String> {
         let (index, stored) = match (storage, self.node(storage)) {
             (Value::Node(index), Some(Node::Storage(stored))) => (index, *stored),
-            (_, Some(Node::Opaque(name))) => {
-                let name = name.clone();
-                return self.add(Node::Opaque(name));
-            }
+            (_, Some(&Node::Opaque(opaque))) => return self.add(Node::Opaque(opaque)),
             _ => {
                 return Err(format!("it makes a tensor from {}", self.describe(storage)));
             }
         };
         let dtype = dtype.unwrap_or(stored.dtype);
+        let rank = |value| self.tuple(value).map_or(0, <[_]>::len);
+        if rank(shape) != rank(strides) || rank(shape) > MAX_RANK {
+            return Err(format!(
+                "a tensor has {} dimensions and {} strides, expected as many, {MAX_RANK} at most",
+                rank(shape),
+                rank(strides)
+            ));
+        }
         let offset = count(offset).ok_or("a tensor's offset is not a count")?;
         let shape = self.counts(shape).ok_or("a tensor's shape is not a tuple of counts")?;
         let strides = self.counts(strides).ok_or("a tensor's strides are not a tuple of counts")?;
-        if shape.len() != strides.len() || shape.len() > MAX_RANK {
-            return Err(format!(
-                "a tensor has {} dimensions and {} strides, expected as many, {MAX_RANK} at most",
-                shape.len(),
-                strides.len()
-            ));
-        }
         self.add(Node::Tensor(View { storage: index, dtype, offset, shape, strides }))
     }
 
@@ -113,13 +116,16 @@ impl<'a> Heap<'a> {
                 if !matches!(rest, [] | [Value::None]) {
                     return Err(format!("storage `{key}` is a view of another, which is not read"));
                 }
+                if key.len() > MAX_NAME {
+                    return Err(format!("the key of a storage has {} bytes", key.len()));
+                }
                 let len = count(len).ok_or("a storage's length is not a count")?;
                 match self.node(class) {
                     Some(&Node::Global(Global::Storage(dtype))) => {
                         Node::Storage(Storage { dtype, key, len })
                     }
                     Some(&Node::Global(Global::Other { module, name })) => {
-                        Node::Opaque(format!("{module}.{name}"))
+                        Node::Opaque(Opaque { module, name })
                     }
                     _ => return Err(format!("storage `{key}` is of {}", self.describe(class))),
                 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::view::{Budget, window};
-use crate::pickle::{Heap, Node, Problem, Storage, Value};
+use crate::pickle::{Heap, MAX_NAME, Node, Problem, Storage, Value};
 use crate::{Bytes, Tensor};
 
 /// The keys that training programs keep the state dict under, in order of preference.
@@ -75,6 +75,9 @@ fn entries<'h, 'a>(
     let mut entries = BTreeMap::new();
     for &(key, value) in items {
         match (key, heap.node(value)) {
+            (Value::Text(name), _) if name.len() > MAX_NAME => {
+                return Err(format!("a name in its state dict has {} bytes", name.len()));
+            }
             // A number or a text beside the tensors is harmless, an unknown object may be one.
             (Value::Text(name), Some(Node::Opaque(maker))) => {
                 return Err(format!(

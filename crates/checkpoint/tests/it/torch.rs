@@ -170,4 +170,34 @@ fn a_pickle_that_is_no_checkpoint_is_refused() {
     refused(&marks, "its pickle is malformed at byte 1000002: it has more than 1000000 open marks");
     let lists = [b"\x80\x02".as_slice(), &b"]0".repeat(4_000_001)].concat();
     refused(&lists, "its pickle is malformed at byte 8000002: it makes more than 4000000 objects");
+    let long = [b"\x80\x02c".as_slice(), &vec![b'a'; 5000], b"\nb\n."].concat();
+    refused(
+        &long,
+        "its pickle is malformed at byte 2: the name of a global is longer than 4096 bytes",
+    );
+    // A list of 2000 pairs, and dicts that copy it.
+    let pairs = [b"(".as_slice(), &b"NN\x86".repeat(2000), b"l\x85q\x00"].concat();
+    let copies = b"ccollections\nOrderedDict\nh\x00R0".repeat(2001);
+    let bomb = [b"\x80\x02", &*pairs, &*copies].concat();
+    let start = 2 + pairs.len() + 2000 * 29 + 28 - 1;
+    refused(
+        &bomb,
+        &format!("its pickle is malformed at byte {start}: it copies more than 4000000 items"),
+    );
+    let wide = [
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+            .as_slice(),
+        b"X\x01\x00\x00\x000NK\x02tQK\x00(",
+        &b"K\x01".repeat(65),
+        b"t2tR",
+    ]
+    .concat();
+    refused(
+        &wide,
+        &format!(
+            "its pickle is malformed at byte {}: a tensor has 65 dimensions and 65 strides, \
+             expected as many, 64 at most",
+            wide.len() - 1
+        ),
+    );
 }

@@ -173,6 +173,16 @@ fn wrong_tensors_are_refused_by_name() {
         );
     }
     assert!(files(directory.path()).is_empty());
+    let plan = ShardPlan::new([spec("a", Dtype::U8, &[1])], 1).unwrap();
+    let too_much = plan.write::<Error>(directory.path(), |_, sink| {
+        loop {
+            sink.put(&[0; 2])?;
+        }
+    });
+    assert_eq!(
+        too_much.unwrap_err().to_string(),
+        "tensor `a` has 1 bytes by its type and shape, but was given 2"
+    );
 }
 
 #[test]
