@@ -300,3 +300,17 @@ fn an_empty_layout_comes_from_no_ids() {
     let special = SpecialTokens::find(&tokenizer("base")).unwrap();
     assert_eq!(prompt::layout_of(&[], None, &special, 8).unwrap(), Layout::new());
 }
+
+#[test]
+fn what_follows_a_finished_reply_is_the_users() {
+    let tokenizer = tokenizer("base");
+    let special = SpecialTokens::find(&tokenizer).unwrap();
+    let a = tokenizer.id_of("a").unwrap();
+    let ids = [special.system, special.assistant, a, special.end, a];
+    let expected = Layout::new()
+        .text(Role::System, 1)
+        .reply_mark()
+        .text(Role::Assistant, 2)
+        .text(Role::User, 1);
+    assert_eq!(prompt::layout_of(&ids, None, &special, 8).unwrap(), expected);
+}

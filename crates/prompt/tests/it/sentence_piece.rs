@@ -40,3 +40,28 @@ fn decoded_texts_equal_those_of_the_slow_tokenizer() {
         }
     });
 }
+
+#[test]
+fn a_last_space_behind_a_token_that_stands_apart_is_its_separator() {
+    for_each_tokenizer(|name, tokenizer, _| {
+        let ids = ["<|assistant|>", "\u{2581}"].map(|token| tokenizer.id_of(token).unwrap());
+        let space = if name == "bare" { "  " } else { " " };
+        assert_eq!(tokenizer.decode(&ids, false), format!("<|assistant|>{space}"), "{name}");
+    });
+}
+
+#[test]
+fn a_configuration_that_does_not_say_is_of_the_older_behaviour() {
+    let mut config = json(fixture("tokenizer_expected.json"))["legacy"]["tokenizer_config"].take();
+    config.as_object_mut().unwrap().remove("legacy");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(fixture("tokenizer.model"), dir.path().join("tokenizer.model")).unwrap();
+    let file = dir.path().join("tokenizer_config.json");
+    std::fs::write(file, config.to_string()).unwrap();
+    let silent = Tokenizer::open(dir.path()).unwrap();
+    for_each_tokenizer(|name, tokenizer, _| {
+        let text = "a<|end|>b <image> c";
+        let same = tokenizer.encode(text, true).unwrap() == silent.encode(text, true).unwrap();
+        assert_eq!(same, name == "legacy", "{name}");
+    });
+}

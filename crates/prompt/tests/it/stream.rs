@@ -65,7 +65,7 @@ fn byte_level_vocabularies_stream_whole_characters() {
         "model": {"type": "BPE", "vocab": vocab, "merges": []},
     });
     let tokenizer = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
-    let text = "caf\u{e9} \u{1f341}\u{2581}";
+    let text = "caf\u{e9} \u{ed} \u{1f341}\u{2581}";
     let ids = tokenizer.encode(text, false).unwrap();
     assert_eq!(ids.len(), text.len());
     let found = pieces(&tokenizer, &ids, true);
@@ -134,6 +134,7 @@ fn overlapping_candidates_are_all_held_back() {
     assert_eq!(scan(&["abab!", "ba"], &["a", "b", "c"]).0, ["", "", "abc", ""]);
     // The one that is complete first ends the text.
     assert_eq!(scan(&["abcd", "bc"], &["ab", "c", "d"]).0.concat(), "a");
+    assert_eq!(scan(&["abcd", "bc"], &["abcd"]).0.concat(), "a");
     assert_eq!(scan(&["\u{e9}t\u{e9}"], &["l'\u{e9}", "t\u{e9}"]).0, ["l'", "", ""]);
 }
 

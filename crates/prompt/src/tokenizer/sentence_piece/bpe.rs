@@ -9,6 +9,7 @@ use std::collections::{BinaryHeap, HashMap};
 
 use sequence::TokenId;
 
+use super::SPACE;
 use super::model_file::{ModelFile, PieceKind};
 
 /// The pieces that text is made of.
@@ -20,6 +21,8 @@ pub(super) struct Bpe {
     /// The tokens of the bytes, if unknown characters are spelled by theirs.
     bytes: Option<Vec<TokenId>>,
     unknown: TokenId,
+    /// Whether no piece goes on after a space behind something else, so that words are apart.
+    words_are_apart: bool,
 }
 
 impl Bpe {
@@ -55,7 +58,8 @@ impl Bpe {
         }
         let unknown = unknown.ok_or("it lacks a piece for unknown characters")?;
         let bytes = bytes.filter(|_| model.byte_fallback);
-        Ok(Self { pieces, user_defined, bytes, unknown })
+        let words_are_apart = pieces.keys().all(|piece| word_len(piece) == piece.len());
+        Ok(Self { pieces, user_defined, bytes, unknown, words_are_apart })
     }
 
     /// Returns the id of a normal or user-defined piece.
@@ -65,9 +69,21 @@ impl Bpe {
 
     /// Encodes text that is normalised already.
     pub(super) fn encode(&self, text: &str, ids: &mut Vec<TokenId>) {
+        let mut last_is_unknown = false;
+        let mut rest = text;
+        // Where nothing can be joined across them, words are encoded one by one: the same result,
+        // in time that does not grow faster than the text.
+        while !rest.is_empty() {
+            let len = if self.words_are_apart { word_len(rest) } else { rest.len() };
+            let (word, others) = rest.split_at(len);
+            self.encode_word(word, ids, &mut last_is_unknown);
+            rest = others;
+        }
+    }
+
+    fn encode_word(&self, text: &str, ids: &mut Vec<TokenId>, last_is_unknown: &mut bool) {
         let mut symbols = self.symbols(text);
         self.merge(text, &mut symbols);
-        let mut last_is_unknown = false;
         let mut at = Some(0).filter(|_| !symbols.is_empty());
         while let Some(index) = at {
             let symbol = &symbols[index];
@@ -77,10 +93,10 @@ impl Bpe {
                 (Some(id), _) => ids.push(id),
                 (None, Some(bytes)) => ids.extend(piece.bytes().map(|b| bytes[usize::from(b)])),
                 // A run of unknown characters is one token.
-                (None, None) if last_is_unknown => {}
+                (None, None) if *last_is_unknown => {}
                 (None, None) => ids.push(self.unknown),
             }
-            last_is_unknown = known.is_none();
+            *last_is_unknown = known.is_none();
             at = symbol.next;
         }
     }
@@ -146,6 +162,12 @@ impl Bpe {
     }
 }
 
+/// Returns the length of the first word: spaces, and what follows up to the next space.
+fn word_len(text: &str) -> usize {
+    let start = text.len() - text.trim_start_matches(SPACE).len();
+    text[start..].find(SPACE).map_or(text.len(), |len| start + len)
+}
+
 /// A stretch of the text that is one piece so far.
 struct Symbol {
     start: usize,
@@ -184,3 +206,53 @@ impl PartialEq for Pair {
 }
 
 impl Eq for Pair {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns a model of pieces with their kinds; of two pieces the earlier has the better score.
+    fn model(pieces: &[(&str, u8)]) -> Bpe {
+        let mut file = Vec::new();
+        for (index, (text, kind)) in pieces.iter().enumerate() {
+            let mut piece = vec![0x0A, text.len() as u8];
+            piece.extend(text.as_bytes());
+            piece.push(0x15);
+            piece.extend((-(index as f32)).to_le_bytes());
+            piece.extend([0x18, *kind]);
+            file.extend([0x0A, piece.len() as u8]);
+            file.extend(piece);
+        }
+        // A trainer's specification with the type BPE.
+        file.extend([0x12, 0x02, 0x18, 0x02]);
+        Bpe::new(&ModelFile::parse(&file).unwrap()).unwrap()
+    }
+
+    fn encode(bpe: &Bpe, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        bpe.encode(text, &mut ids);
+        ids.iter().map(|id| id.0).collect()
+    }
+
+    #[test]
+    fn user_defined_pieces_are_never_joined() {
+        let pieces = [("<unk>", 2), ("abc", 1), ("a", 1), ("b", 1), ("c", 1), ("ab", 4), ("ca", 1)];
+        assert_eq!(encode(&model(&pieces), "abcab"), [5, 4, 5]);
+        let mut normal = pieces;
+        normal[5].1 = 1;
+        assert_eq!(encode(&model(&normal), "abcab"), [1, 5]);
+    }
+
+    #[test]
+    fn unknown_characters_in_a_row_are_one_token() {
+        let bpe = model(&[("<unk>", 2), ("a", 1), ("\u{2581}", 1)]);
+        assert_eq!(encode(&bpe, "xya\u{2581}zz"), [0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn pieces_that_end_with_a_space_are_found() {
+        let bpe =
+            model(&[("<unk>", 2), ("a", 1), ("\u{2581}", 1), ("a\u{2581}", 1), ("a\u{2581}a", 1)]);
+        assert_eq!(encode(&bpe, "a\u{2581}a\u{2581}"), [3, 3]);
+    }
+}
