@@ -1,0 +1,193 @@
+//! The whole model.
+
+use candle_core::{DType, Device, Tensor};
+use checkpoint::{Checkpoint, Dtype};
+use sequence::{Layout, SpanKind, TokenId};
+
+use crate::connector::{self, Connector};
+use crate::decoder::{Decoder, Sequence};
+use crate::siglip::Siglip;
+use crate::vocabulary::Vocabulary;
+use crate::weights::Weights;
+use crate::{AkiConfig, Error, KvCache, NoTap, RopeRegime, Tap};
+
+/// Where and how a model is loaded.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// The device that computes.
+    pub device: Device,
+    /// The type to convert the weights to; none keeps what is stored, in the mapped file.
+    pub dtype: Option<Dtype>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { device: Device::Cpu, dtype: None }
+    }
+}
+
+/// A vision encoder, a connector and a decoder.
+#[derive(Debug)]
+pub struct Aki {
+    config: AkiConfig,
+    vision: Siglip,
+    connector: Box<dyn Connector>,
+    vocabulary: Vocabulary,
+    decoder: Decoder,
+    device: Device,
+}
+
+impl Aki {
+    /// Loads a model whose tensors have the names and shapes of `config`.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape or type.
+    pub fn load(
+        config: AkiConfig,
+        checkpoint: &Checkpoint,
+        options: LoadOptions,
+    ) -> Result<Self, Error> {
+        let weights = Weights::new(checkpoint, &options);
+        let text = weights.pp("lang_model");
+        let device = options.device.clone();
+        Ok(Self {
+            vision: Siglip::load(&config.vision, &weights.pp("vision_encoder"))?,
+            connector: connector::load(&config, &weights.pp("vision_tokenizer"))?,
+            vocabulary: Vocabulary::load(&config, &text)?,
+            decoder: Decoder::load(&config.text, &text.pp("model"))?,
+            device,
+            config,
+        })
+    }
+
+    /// Returns the configuration.
+    pub fn config(&self) -> &AkiConfig {
+        &self.config
+    }
+
+    /// Returns the device that computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Returns the number of token ids.
+    pub fn vocab_size(&self) -> usize {
+        self.vocabulary.len()
+    }
+
+    /// Returns the longest sequence that the decoder was made for.
+    pub fn max_positions(&self) -> usize {
+        self.config.text.max_position_embeddings
+    }
+
+    /// Returns which rotary factors a sequence of `len` positions uses.
+    pub fn rope_regime(&self, len: usize) -> RopeRegime {
+        self.config.text.rope.regime(len)
+    }
+
+    /// Returns an empty cache with room for `capacity` positions.
+    ///
+    /// # Errors
+    /// If the device's memory is exhausted.
+    pub fn new_cache(&self, capacity: usize) -> Result<KvCache, Error> {
+        self.decoder.new_cache(capacity)
+    }
+
+    /// Returns the vision tokens of images. `// [images, 3, size, size] -> [images, tokens, hidden]`
+    ///
+    /// # Errors
+    /// If the pixels have another shape.
+    pub fn see(&self, pixels: &Tensor, tap: &mut dyn Tap) -> Result<Tensor, Error> {
+        let (_, channels, height, width) = pixels.dims4()?;
+        let size = self.config.vision.image_size;
+        for (what, expected, found) in [
+            ("pixel channels", self.config.vision.num_channels, channels),
+            ("pixel rows", size, height),
+            ("pixel columns", size, width),
+        ] {
+            if expected != found {
+                return Err(Error::Inputs { what, expected, found });
+            }
+        }
+        let features = self.vision.forward(&pixels.to_device(&self.device)?, tap)?;
+        let tokens = self.connector.forward(&features)?;
+        tap.tensor("resampler.output", &tokens);
+        Ok(tokens)
+    }
+
+    /// Returns the decoder's input: embeddings of the ids, with vision tokens where the layout has
+    /// an image. `// [positions, hidden]`
+    ///
+    /// `ids` hold one id for every position that is not an image's and one for every image,
+    /// `features` one `[tokens, hidden]` for every image.
+    ///
+    /// # Errors
+    /// If ids, layout and features do not belong together, or an id is not in the vocabulary.
+    pub fn embed(
+        &self,
+        ids: &[TokenId],
+        layout: &Layout,
+        features: &[Tensor],
+    ) -> Result<Tensor, Error> {
+        count("ids", layout.num_ids(), ids.len())?;
+        count("images", layout.num_images(), features.len())?;
+        let mut images = features.iter();
+        let mut parts = Vec::new();
+        let mut rest = ids;
+        for span in layout.spans() {
+            let (here, later) =
+                rest.split_at(if span.kind == SpanKind::Image { 1 } else { span.len });
+            rest = later;
+            if span.kind != SpanKind::Image {
+                parts.push(self.vocabulary.embed(here)?);
+            } else if let Some(image) = images.next() {
+                count("vision tokens of an image", span.len, image.dim(0)?)?;
+                parts.push(image.clone());
+            }
+        }
+        if parts.is_empty() {
+            return Ok(Tensor::zeros((0, self.config.text.hidden_size), DType::F32, &self.device)?);
+        }
+        Ok(Tensor::cat(&parts, 0)?)
+    }
+
+    /// Returns the hidden states of a batch's new rows after the final norm.
+    ///
+    /// The rows of all sequences are one after the other. `// [tokens, hidden] -> [tokens, hidden]`
+    ///
+    /// # Errors
+    /// If the rows are not as many as the plans say, or do not follow what is cached.
+    pub fn forward(
+        &self,
+        embeddings: &Tensor,
+        batch: &mut [Sequence<'_>],
+        tap: &mut dyn Tap,
+    ) -> Result<Tensor, Error> {
+        self.decoder.forward(embeddings, batch, tap)
+    }
+
+    /// Returns the logits of hidden states. `// [rows, hidden] -> [rows, ids]`
+    ///
+    /// # Errors
+    /// If the framework fails.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, Error> {
+        Ok(self.vocabulary.logits(hidden)?.to_dtype(DType::F32)?)
+    }
+
+    /// Returns the logits of one prompt, without a cache. `// [positions, ids]`
+    ///
+    /// # Errors
+    /// As [`Self::embed`] and [`Self::forward`].
+    pub fn logits_of(
+        &self,
+        embeddings: &Tensor,
+        plan: &sequence::AttentionPlan,
+    ) -> Result<Tensor, Error> {
+        let mut batch = [Sequence { plan, cache: None }];
+        self.logits(&self.forward(embeddings, &mut batch, &mut NoTap)?)
+    }
+}
+
+fn count(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
+    if expected == found { Ok(()) } else { Err(Error::Inputs { what, expected, found }) }
+}

@@ -1,0 +1,160 @@
+//! What a model is made of, read from Hugging Face's `config.json`.
+
+mod hf;
+mod shapes;
+
+use serde_json::Value;
+
+use crate::{Error, Family, RopeConfig};
+
+/// Vision encoder, connector, decoder, and how they are joined.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AkiConfig {
+    /// The vision encoder.
+    pub vision: SiglipConfig,
+    /// What turns its features into vision tokens.
+    pub connector: ConnectorConfig,
+    /// The decoder.
+    pub text: DecoderConfig,
+    /// Vision tokens of an image.
+    pub num_vision_tokens: usize,
+    /// Height and width that images are resized to.
+    pub image_size: usize,
+    /// What is subtracted from the channels of an image scaled to `0..=1`.
+    pub norm_mean: [f32; 3],
+    /// What the channels are then divided by.
+    pub norm_std: [f32; 3],
+    /// Ids below have rows of the pretrained table; the added tokens start here.
+    pub initial_tokenizer_len: usize,
+    /// Tokens that were added to the pretrained vocabulary.
+    pub num_added_tokens: usize,
+    /// Where the configuration came from; kept for [`Self::to_json`].
+    source: Value,
+}
+
+/// The shape of a `SigLIP` vision encoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SiglipConfig {
+    /// Width of the features.
+    pub hidden_size: usize,
+    /// Width inside the feed-forward layers.
+    pub intermediate_size: usize,
+    /// Layers.
+    pub num_hidden_layers: usize,
+    /// Attention heads.
+    pub num_attention_heads: usize,
+    /// Channels of an image.
+    pub num_channels: usize,
+    /// Height and width of an image.
+    pub image_size: usize,
+    /// Height and width of a patch.
+    pub patch_size: usize,
+    /// Epsilon of the layer norms.
+    pub layer_norm_eps: f64,
+}
+
+/// How features become vision tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectorConfig {
+    /// Learned latents read the features: as many tokens as latents.
+    Perceiver(PerceiverConfig),
+    /// Two linear layers: a token for every patch.
+    Mlp,
+}
+
+/// The shape of a Perceiver Resampler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PerceiverConfig {
+    /// Layers.
+    pub num_layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+}
+
+impl Default for PerceiverConfig {
+    /// Returns the shape of the published model, which its configuration does not state.
+    fn default() -> Self {
+        Self { num_layers: 6, heads: 8, head_dim: 64 }
+    }
+}
+
+/// The shape of a decoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecoderConfig {
+    /// The family, which names the tensors.
+    pub family: Family,
+    /// Rows of the embedding table, used or not.
+    pub vocab_size: usize,
+    /// Width of the hidden states.
+    pub hidden_size: usize,
+    /// Width inside the feed-forward layers.
+    pub intermediate_size: usize,
+    /// Layers.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key and value heads.
+    pub num_key_value_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// The longest sequence.
+    pub max_position_embeddings: usize,
+    /// Epsilon of the norms.
+    pub rms_norm_eps: f64,
+    /// The rotary embedding.
+    pub rope: RopeConfig,
+    /// Whether the output head is the embedding table.
+    pub tie_word_embeddings: bool,
+    /// Whether q, k and v have a bias although the family has none.
+    pub attention_bias: bool,
+}
+
+impl SiglipConfig {
+    /// Returns the number of patches of an image.
+    pub fn num_patches(&self) -> usize {
+        (self.image_size / self.patch_size).pow(2)
+    }
+}
+
+impl AkiConfig {
+    /// The names of [`Self::preset`].
+    pub const PRESETS: [&'static str; 2] = ["aki-4b", "tiny"];
+
+    /// Reads a `config.json`.
+    ///
+    /// A published one names its backbones only; their shapes are known here.
+    ///
+    /// # Errors
+    /// If a field is missing, or has a value that is not supported.
+    pub fn from_json(json: &str) -> Result<Self, Error> {
+        hf::parse(serde_json::from_str(json)?)
+    }
+
+    /// Returns a configuration by its name, one of [`Self::PRESETS`].
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub fn preset(name: &str) -> Result<Self, Error> {
+        match name {
+            "aki-4b" => Self::from_json(include_str!("../presets/aki-4b.json")),
+            "tiny" => Self::from_json(include_str!("../presets/tiny.json")),
+            _ => Err(Error::Config {
+                field: "preset".to_owned(),
+                found: name.to_owned(),
+                expected: format!("one of `{}`", Self::PRESETS.join("`, `")),
+            }),
+        }
+    }
+
+    /// Returns a `config.json` with the shapes of the backbones in it.
+    pub fn to_json(&self) -> String {
+        format!("{:#}\n", self.source)
+    }
+
+    /// Returns the number of token ids.
+    pub fn vocab_size(&self) -> usize {
+        self.initial_tokenizer_len + self.num_added_tokens
+    }
+}

@@ -1,0 +1,158 @@
+//! The Perceiver Resampler (Flamingo, arXiv 2204.14198): a fixed number of vision tokens.
+
+use candle_core::Tensor;
+use sequence::AttentionPlan;
+
+use super::Connector;
+use crate::linear::Linear;
+use crate::norm::LayerNorm;
+use crate::ops::Heads;
+use crate::weights::Weights;
+use crate::{AkiConfig, Error, PerceiverConfig, ops};
+
+/// The epsilon of PyTorch's layer normalisation.
+const EPS: f64 = 1e-5;
+/// The width of the feed-forward layers, in widths of the latents.
+const FF_MULTIPLE: usize = 4;
+
+/// Learned latents that read the features.
+#[derive(Debug)]
+pub(super) struct Perceiver {
+    latents: Tensor,
+    layers: Vec<Layer>,
+    norm: LayerNorm,
+    projection: Linear,
+    plan: AttentionPlan,
+}
+
+#[derive(Debug)]
+struct Layer {
+    heads: Heads,
+    norm_media: LayerNorm,
+    norm_latents: LayerNorm,
+    to_q: Linear,
+    to_kv: Linear,
+    to_out: Linear,
+    ff_norm: LayerNorm,
+    ff_in: Linear,
+    ff_out: Linear,
+}
+
+impl Perceiver {
+    pub(super) fn load(
+        connector: &PerceiverConfig,
+        config: &AkiConfig,
+        weights: &Weights<'_>,
+    ) -> Result<Self, Error> {
+        let (width, num_latents) = (config.vision.hidden_size, config.num_vision_tokens);
+        if let Some([found, _]) = weights.shape("latents")
+            && *found != num_latents
+        {
+            let (name, found) = (weights.name("latents"), *found);
+            return Err(Error::NumLatents { name, found, expected: num_latents });
+        }
+        let latents = weights.tensor("latents", &[num_latents, width])?;
+        let layers = (0..connector.num_layers)
+            .map(|index| Layer::load(connector, width, &weights.pp("layers").pp(index)))
+            .collect::<Result<_, _>>()?;
+        let hidden = config.text.hidden_size;
+        Ok(Self {
+            latents,
+            layers,
+            norm: LayerNorm::load(&weights.pp("norm"), width, EPS)?,
+            projection: Linear::load(&weights.pp("projection"), width, hidden, true)?,
+            plan: AttentionPlan::full(num_latents, config.vision.num_patches() + num_latents),
+        })
+    }
+}
+
+impl Connector for Perceiver {
+    fn forward(&self, features: &Tensor) -> Result<Tensor, Error> {
+        let images = features.dim(0)?;
+        let (latents, width) = self.latents.dims2()?;
+        let mut x = self.latents.unsqueeze(0)?.expand((images, latents, width))?.contiguous()?;
+        for layer in &self.layers {
+            x = layer.forward(&x, features, &self.plan)?;
+        }
+        self.projection.forward(&self.norm.forward(&x)?)
+    }
+}
+
+impl Layer {
+    fn load(config: &PerceiverConfig, width: usize, weights: &Weights<'_>) -> Result<Self, Error> {
+        let (attention, ff) = (weights.pp("0"), weights.pp("1"));
+        let heads = Heads { query: config.heads, key_value: config.heads, dim: config.head_dim };
+        let inner = heads.query * heads.dim;
+        Ok(Self {
+            heads,
+            norm_media: LayerNorm::load(&attention.pp("norm_media"), width, EPS)?,
+            norm_latents: LayerNorm::load(&attention.pp("norm_latents"), width, EPS)?,
+            to_q: Linear::load(&attention.pp("to_q"), width, inner, false)?,
+            to_kv: Linear::load(&attention.pp("to_kv"), width, 2 * inner, false)?,
+            to_out: Linear::load(&attention.pp("to_out"), inner, width, false)?,
+            ff_norm: LayerNorm::load(&ff.pp("0"), width, EPS)?,
+            ff_in: Linear::load(&ff.pp("1"), width, FF_MULTIPLE * width, false)?,
+            ff_out: Linear::load(&ff.pp("3"), FF_MULTIPLE * width, width, false)?,
+        })
+    }
+
+    /// `// x [images, latents, width], features [images, patches, width]`
+    fn forward(
+        &self,
+        x: &Tensor,
+        features: &Tensor,
+        plan: &AttentionPlan,
+    ) -> Result<Tensor, Error> {
+        let media = self.norm_media.forward(features)?;
+        let latents = self.norm_latents.forward(x)?;
+        let q = self.to_q.forward(&latents)?;
+        let kv = self.to_kv.forward(&Tensor::cat(&[&media, &latents], 1)?)?;
+        let inner = self.heads.query * self.heads.dim;
+        let k = kv.narrow(2, 0, inner)?.contiguous()?;
+        let v = kv.narrow(2, inner, inner)?.contiguous()?;
+        let mut rows = Vec::with_capacity(x.dim(0)?);
+        for image in 0..x.dim(0)? {
+            let (q, k, v) = (q.get(image)?, k.get(image)?, v.get(image)?);
+            rows.push(ops::attention(&q, &k, &v, plan, self.heads)?);
+        }
+        let x = (x + self.to_out.forward(&Tensor::stack(&rows, 0)?)?)?;
+        let inner = ops::gelu_erf(&self.ff_in.forward(&self.ff_norm.forward(&x)?)?)?;
+        Ok((x + self.ff_out.forward(&inner)?)?)
+    }
+}
+
+pub(super) fn tensor_shapes(
+    connector: &PerceiverConfig,
+    config: &AkiConfig,
+) -> Vec<(String, Vec<usize>)> {
+    let width = config.vision.hidden_size;
+    let inner = connector.heads * connector.head_dim;
+    let mut shapes = vec![("latents".to_owned(), vec![config.num_vision_tokens, width])];
+    for layer in 0..connector.num_layers {
+        let of_layer = [
+            ("0.norm_media.weight", vec![width]),
+            ("0.norm_media.bias", vec![width]),
+            ("0.norm_latents.weight", vec![width]),
+            ("0.norm_latents.bias", vec![width]),
+            ("0.to_q.weight", vec![inner, width]),
+            ("0.to_kv.weight", vec![2 * inner, width]),
+            ("0.to_out.weight", vec![width, inner]),
+            ("1.0.weight", vec![width]),
+            ("1.0.bias", vec![width]),
+            ("1.1.weight", vec![FF_MULTIPLE * width, width]),
+            ("1.3.weight", vec![width, FF_MULTIPLE * width]),
+        ];
+        shapes.extend(of_layer.map(|(name, shape)| (format!("layers.{layer}.{name}"), shape)));
+    }
+    let hidden = config.text.hidden_size;
+    shapes.extend(
+        [
+            ("norm.weight", vec![width]),
+            ("norm.bias", vec![width]),
+            ("projection.weight", vec![hidden, width]),
+            ("projection.bias", vec![hidden]),
+        ]
+        .map(|(name, shape)| (name.to_owned(), shape)),
+    );
+    shapes
+}

@@ -1,0 +1,120 @@
+//! The decoder: one implementation for every family.
+//!
+//! A family says what its tensors are called, which of them are fused and which have a bias; see
+//! [`Family`]. Norms, rotary embedding, attention, cache and gate are the same for all.
+
+mod block;
+mod family;
+
+use candle_core::{DType, Device, Tensor};
+use sequence::AttentionPlan;
+
+use self::block::Block;
+pub use self::family::Family;
+use crate::norm::RmsNorm;
+use crate::weights::Weights;
+use crate::{DecoderConfig, Error, KvCache, Tap};
+
+/// One sequence of a batch: the plan of its new rows, and what is cached of it.
+#[derive(Debug)]
+pub struct Sequence<'a> {
+    /// The new rows; they follow what is cached.
+    pub plan: &'a AttentionPlan,
+    /// The cache that is read and extended; none if nothing is to be kept.
+    pub cache: Option<&'a mut KvCache>,
+}
+
+/// The layers between the embeddings and the logits.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    config: DecoderConfig,
+    blocks: Vec<Block>,
+    norm: RmsNorm,
+    cache_dtype: DType,
+    device: Device,
+}
+
+impl Decoder {
+    pub(crate) fn load(config: &DecoderConfig, weights: &Weights<'_>) -> Result<Self, Error> {
+        let blocks = (0..config.num_hidden_layers)
+            .map(|index| Block::load(config, &weights.pp("layers").pp(index)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let cache_dtype = blocks.first().map_or(DType::F32, Block::dtype);
+        Ok(Self {
+            config: config.clone(),
+            blocks,
+            norm: RmsNorm::load(&weights.pp("norm"), config.hidden_size, config.rms_norm_eps)?,
+            cache_dtype,
+            device: weights.device().clone(),
+        })
+    }
+
+    pub(crate) fn new_cache(&self, capacity: usize) -> Result<KvCache, Error> {
+        let width = self.config.num_key_value_heads * self.config.head_dim;
+        KvCache::new((self.blocks.len(), capacity, width), self.cache_dtype, &self.device)
+    }
+
+    /// Returns the hidden states after the final norm. `// [tokens, hidden] -> [tokens, hidden]`
+    pub(crate) fn forward(
+        &self,
+        embeddings: &Tensor,
+        batch: &mut [Sequence<'_>],
+        tap: &mut dyn Tap,
+    ) -> Result<Tensor, Error> {
+        check(embeddings, batch)?;
+        for sequence in batch.iter_mut() {
+            let needed = sequence.plan.first_row() + sequence.plan.num_rows();
+            if let Some(cache) = &mut sequence.cache {
+                cache.reserve(needed)?;
+            }
+        }
+        let angles = self.angles(batch)?;
+        let mut x = embeddings.clone();
+        let last = self.blocks.len() - 1;
+        for (index, block) in self.blocks.iter().enumerate() {
+            x = block.forward(&x, index, &angles, batch)?;
+            if index < last {
+                tap.tensor(&format!("layer.{index}"), &x);
+            }
+        }
+        for sequence in batch.iter_mut() {
+            if let Some(cache) = &mut sequence.cache {
+                cache.advance(sequence.plan.num_rows());
+            }
+        }
+        let x = self.norm.forward(&x)?;
+        tap.tensor("final_norm", &x);
+        Ok(x)
+    }
+
+    /// Returns the cosines and sines of all rows of a batch. `// [tokens, head_dim / 2]`
+    fn angles(&self, batch: &[Sequence<'_>]) -> Result<(Tensor, Tensor), Error> {
+        let mut tables = Vec::with_capacity(batch.len());
+        for sequence in batch {
+            let positions = sequence.plan.positions();
+            let len = positions.iter().max().map_or(0, |highest| *highest as usize + 1);
+            let regime = self.config.rope.regime(len);
+            let head_dim = self.config.head_dim;
+            tables.push(self.config.rope.tables(positions, regime, head_dim, &self.device)?);
+        }
+        let (cos, sin): (Vec<_>, Vec<_>) = tables.into_iter().unzip();
+        Ok((Tensor::cat(&cos, 0)?, Tensor::cat(&sin, 0)?))
+    }
+}
+
+/// Checks that a batch's plans fit its embeddings and caches.
+fn check(embeddings: &Tensor, batch: &[Sequence<'_>]) -> Result<(), Error> {
+    let expected = batch.iter().map(|sequence| sequence.plan.num_rows()).sum();
+    let found = embeddings.dim(0)?;
+    if found != expected {
+        return Err(Error::Inputs { what: "embeddings", expected, found });
+    }
+    for sequence in batch {
+        let found = sequence.cache.as_ref().map_or(0, |cache| cache.len());
+        let expected = sequence.plan.first_row();
+        if found != expected {
+            return Err(Error::Inputs { what: "cached positions", expected, found });
+        }
+    }
+    Ok(())
+}

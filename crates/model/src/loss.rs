@@ -1,0 +1,34 @@
+//! The training loss.
+
+use candle_core::{D, Tensor};
+
+use crate::Error;
+
+/// Returns the mean cross-entropy of predicting each labelled token from the row before it.
+///
+/// `logits` are `[positions, ids]` of all sequences one after the other, `labels` one list for each
+/// of them; positions without a label are not counted.
+///
+/// # Errors
+/// If the framework fails.
+pub fn next_token(logits: &Tensor, labels: &[Vec<Option<u32>>]) -> Result<Tensor, Error> {
+    let mut rows = Vec::new();
+    let mut targets = Vec::new();
+    let mut start = 0_u32;
+    for labels in labels {
+        for (row, label) in labels.iter().skip(1).enumerate() {
+            if let Some(label) = label {
+                rows.push(start + row as u32);
+                targets.push(*label);
+            }
+        }
+        start += labels.len() as u32;
+    }
+    let num_labelled = rows.len();
+    let rows = Tensor::from_vec(rows, num_labelled, logits.device())?;
+    let targets = Tensor::from_vec(targets, (num_labelled, 1), logits.device())?;
+    let logits = logits.index_select(&rows, 0)?; // [labelled, ids]
+    let logits = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
+    let total = logits.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    Ok((total - logits.gather(&targets, 1)?)?.mean_all()?)
+}

@@ -1,0 +1,109 @@
+//! The operations that the model is written in.
+//!
+//! On the CPU each is one node over a kernel; elsewhere it is the composition in [`plain`], which
+//! is also what the tests compare the kernels with. No other code asks where a tensor lives.
+
+mod fused;
+pub mod plain;
+
+use candle_core::{Result, Tensor};
+use sequence::AttentionPlan;
+
+/// How many heads there are and how wide they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// Query heads.
+    pub query: usize,
+    /// Key and value heads, a divisor of the query heads.
+    pub key_value: usize,
+    /// Width of a head.
+    pub dim: usize,
+}
+
+/// Multiplies by a matrix that the kernels read in place, and adds the bias.
+pub(crate) fn linear(
+    x: &Tensor,
+    weight: kernels::Matrix<'_>,
+    bias: Option<&[f32]>,
+    width: usize,
+    shape: Vec<usize>,
+) -> Result<Tensor> {
+    fused::apply(x, "linear", shape, |x, out| kernels::linear(x, weight, bias, width, out))
+}
+
+/// Normalises rows to zero mean and unit variance, then scales and shifts. `// [.., width]`
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        fused::layer_norm(x, weight, bias, eps)
+    } else {
+        plain::layer_norm(x, weight, bias, eps)
+    }
+}
+
+/// Divides rows by their root mean square, then scales. `// [.., width]`
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        fused::rms_norm(x, weight, eps)
+    } else {
+        plain::rms_norm(x, weight, eps)
+    }
+}
+
+/// Gaussian error linear unit, in the approximation by tanh.
+///
+/// # Errors
+/// If the framework fails.
+pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() { fused::gelu_tanh(x) } else { plain::gelu_tanh(x) }
+}
+
+/// Gaussian error linear unit, exact.
+///
+/// # Errors
+/// If the framework fails.
+pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() { fused::gelu_erf(x) } else { plain::gelu_erf(x) }
+}
+
+/// Gates: `silu(gate) * up` of rows that hold the gates, then the ups. `// [.., 2 width] -> [.., width]`
+///
+/// # Errors
+/// If the width is odd.
+pub fn silu_gate(gate_up: &Tensor) -> Result<Tensor> {
+    if gate_up.device().is_cpu() { fused::silu_gate(gate_up) } else { plain::silu_gate(gate_up) }
+}
+
+/// Rotates heads by their positions' angles. `// [tokens, heads * dim]`, angles `[tokens, dim / 2]`
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() { fused::rope(x, cos, sin) } else { plain::rope(x, cos, sin) }
+}
+
+/// Attends under a plan. `// q [rows, heads * dim], k and v [>= columns, kv_heads * dim] -> [rows, heads * dim]`
+///
+/// Keys and values may be stored in a shorter type than the queries. A row that sees nothing
+/// becomes zero.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn attention(
+    q: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    plan: &AttentionPlan,
+    heads: Heads,
+) -> Result<Tensor> {
+    if q.device().is_cpu() {
+        fused::attention(q, keys, values, plan, heads)
+    } else {
+        plain::attention(q, keys, values, plan, heads)
+    }
+}

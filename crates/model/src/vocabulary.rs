@@ -1,0 +1,85 @@
+//! The extended vocabulary: a table of the pretrained rows, and a small one of the added.
+
+use candle_core::{D, Device, Tensor};
+use sequence::TokenId;
+
+use crate::linear::Linear;
+use crate::weights::{Storage, Weights};
+use crate::{AkiConfig, Error};
+
+/// Ids to embeddings, hidden states to logits.
+///
+/// Ids below `initial_tokenizer_len` have rows of the pretrained table, which may have more rows,
+/// unused; the others have rows of the added one.
+#[derive(Debug)]
+pub(crate) struct Vocabulary {
+    base: usize,
+    added: usize,
+    hidden: usize,
+    embedding: Storage,
+    added_embedding: Option<Storage>,
+    head: Linear,
+    added_head: Option<Linear>,
+    device: Device,
+}
+
+impl Vocabulary {
+    pub(crate) fn load(config: &AkiConfig, weights: &Weights<'_>) -> Result<Self, Error> {
+        let (hidden, rows) = (config.text.hidden_size, config.text.vocab_size);
+        let (base, added) = (config.initial_tokenizer_len, config.num_added_tokens);
+        let table = weights.pp("model.embed_tokens");
+        let embedding = table.matrix("weight", &[rows, hidden])?;
+        let added_embedding = (added > 0)
+            .then(|| table.matrix("additional_embedding.weight", &[added, hidden]))
+            .transpose()?;
+        let lm_head = weights.pp("lm_head");
+        let tied = config.text.tie_word_embeddings && !lm_head.has("weight");
+        let head = if tied {
+            Linear::new(embedding.clone(), None, hidden, rows)
+        } else {
+            // Older exports have no bias; it is zero then.
+            Linear::load(&lm_head, hidden, rows, lm_head.has("bias"))?
+        };
+        let extra = lm_head.pp("additional_fc");
+        let added_head = (added > 0)
+            .then(|| Linear::load(&extra, hidden, added, extra.has("bias")))
+            .transpose()?;
+        let device = weights.device().clone();
+        Ok(Self { base, added, hidden, embedding, added_embedding, head, added_head, device })
+    }
+
+    /// Returns the number of ids.
+    pub(crate) fn len(&self) -> usize {
+        self.base + self.added
+    }
+
+    /// Returns the embeddings of ids. `// [ids, hidden]`
+    pub(crate) fn embed(&self, ids: &[TokenId]) -> Result<Tensor, Error> {
+        let mut runs = Vec::new();
+        for run in ids.chunk_by(|a, b| self.is_added(*a) == self.is_added(*b)) {
+            if let Some(id) = run.iter().find(|id| id.0 as usize >= self.len()) {
+                return Err(Error::TokenId { id: id.0, vocab_size: self.len() });
+            }
+            let (table, offset) = match &self.added_embedding {
+                Some(table) if self.is_added(run[0]) => (table, self.base),
+                _ => (&self.embedding, 0),
+            };
+            let rows: Vec<u32> = run.iter().map(|id| id.0 - offset as u32).collect();
+            runs.push(table.rows(&rows, self.hidden, &self.device)?);
+        }
+        Ok(Tensor::cat(&runs, 0)?)
+    }
+
+    fn is_added(&self, id: TokenId) -> bool {
+        id.0 as usize >= self.base
+    }
+
+    /// Returns the logits of hidden states. `// [rows, hidden] -> [rows, ids]`
+    pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor, Error> {
+        let base = self.head.forward(hidden)?.narrow(D::Minus1, 0, self.base)?;
+        Ok(match &self.added_head {
+            Some(head) => Tensor::cat(&[&base, &head.forward(hidden)?], D::Minus1)?,
+            None => base.contiguous()?,
+        })
+    }
+}

@@ -1,0 +1,176 @@
+//! Tensors of a checkpoint by name, checked against what the configuration asks for.
+
+use candle_core::{DType, Device, Tensor};
+use checkpoint::{Bytes, Checkpoint, Dtype};
+
+use crate::Error;
+
+/// A part of a checkpoint, under a prefix of names.
+#[derive(Clone, Debug)]
+pub(crate) struct Weights<'a> {
+    checkpoint: &'a Checkpoint,
+    options: &'a crate::LoadOptions,
+    prefix: String,
+}
+
+/// A matrix as it is stored: in the mapped file on the CPU, a tensor elsewhere.
+#[derive(Clone, Debug)]
+pub(crate) enum Storage {
+    /// Bytes of the file, in an element type that the kernels read in place.
+    Mapped { bytes: Bytes, dtype: Dtype },
+    /// A tensor of the framework. `// [rows, width]`
+    Dense(Tensor),
+}
+
+impl<'a> Weights<'a> {
+    pub(crate) fn new(checkpoint: &'a Checkpoint, options: &'a crate::LoadOptions) -> Self {
+        Self { checkpoint, options, prefix: String::new() }
+    }
+
+    /// Returns the part under a further prefix.
+    pub(crate) fn pp(&self, name: impl std::fmt::Display) -> Self {
+        Self { prefix: self.name(name), ..self.clone() }
+    }
+
+    /// Returns the whole name of a tensor of this part.
+    pub(crate) fn name(&self, name: impl std::fmt::Display) -> String {
+        if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    /// Returns the device that the model is loaded on.
+    pub(crate) fn device(&self) -> &Device {
+        &self.options.device
+    }
+
+    /// Returns whether a tensor exists.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.checkpoint.tensor(&self.name(name)).is_some()
+    }
+
+    /// Returns the shape of a tensor, if it exists.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.checkpoint.tensor(&self.name(name)).map(|tensor| tensor.shape.as_slice())
+    }
+
+    fn get(&self, name: &str, shape: &[usize]) -> Result<&checkpoint::Tensor, Error> {
+        let name = self.name(name);
+        let Some(tensor) = self.checkpoint.tensor(&name) else {
+            return Err(Error::MissingTensor { name, expected: shape.to_vec() });
+        };
+        if tensor.shape != shape {
+            let (found, expected) = (tensor.shape.clone(), shape.to_vec());
+            return Err(Error::TensorShape { name, found, expected });
+        }
+        if !matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16) {
+            return Err(Error::TensorDtype { name, found: tensor.dtype });
+        }
+        Ok(tensor)
+    }
+
+    /// Returns a matrix to multiply with or to look rows up in.
+    pub(crate) fn matrix(&self, name: &str, shape: &[usize]) -> Result<Storage, Error> {
+        let stored = self.get(name, shape)?;
+        let dtype = self.options.dtype.unwrap_or(stored.dtype);
+        let converted;
+        let tensor = if dtype == stored.dtype {
+            stored
+        } else {
+            let wrong = |_| Error::TensorDtype { name: self.name(name), found: stored.dtype };
+            converted = stored.to_dtype(dtype).map_err(wrong)?;
+            &converted
+        };
+        if self.device().is_cpu() {
+            return Ok(Storage::Mapped { bytes: aligned(&tensor.bytes, dtype), dtype });
+        }
+        let dtype = to_candle(dtype);
+        let width = shape[1..].iter().product::<usize>();
+        let dense =
+            Tensor::from_raw_buffer(&tensor.bytes, dtype, &[shape[0], width], self.device())?;
+        Ok(Storage::Dense(dense))
+    }
+
+    /// Returns a small tensor in the type of the activations: f32 on the CPU.
+    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
+        let stored = self.get(name, shape)?;
+        let tensor =
+            Tensor::from_raw_buffer(&stored.bytes, to_candle(stored.dtype), shape, self.device())?;
+        let dtype = if self.device().is_cpu() {
+            DType::F32
+        } else {
+            to_candle(self.options.dtype.unwrap_or(stored.dtype))
+        };
+        Ok(tensor.to_dtype(dtype)?)
+    }
+}
+
+/// Returns bytes whose start is aligned for their type: the same ones where they are.
+fn aligned(bytes: &Bytes, dtype: Dtype) -> Bytes {
+    if bytes.as_ptr().align_offset(dtype.size()) == 0 {
+        bytes.clone()
+    } else {
+        Bytes::from(bytes.to_vec())
+    }
+}
+
+/// Returns the framework's name of a float type.
+pub(crate) fn to_candle(dtype: Dtype) -> DType {
+    match dtype {
+        Dtype::Bf16 => DType::BF16,
+        Dtype::F16 => DType::F16,
+        _ => DType::F32,
+    }
+}
+
+impl Storage {
+    /// Returns the mapped elements for the kernels.
+    pub(crate) fn as_matrix(
+        bytes: &Bytes,
+        dtype: Dtype,
+    ) -> candle_core::Result<kernels::Matrix<'_>> {
+        let matrix = match dtype {
+            Dtype::Bf16 => bytes.as_bf16().map(kernels::Matrix::Bf16),
+            Dtype::F16 => bytes.as_f16().map(kernels::Matrix::F16),
+            _ => bytes.as_f32().map(kernels::Matrix::F32),
+        };
+        matrix.ok_or_else(|| candle_core::Error::Msg("weights are not aligned".to_owned()))
+    }
+
+    /// Returns the type of the elements.
+    pub(crate) fn dtype(&self) -> Dtype {
+        match self {
+            Self::Mapped { dtype, .. } => *dtype,
+            Self::Dense(tensor) => match tensor.dtype() {
+                DType::BF16 => Dtype::Bf16,
+                DType::F16 => Dtype::F16,
+                _ => Dtype::F32,
+            },
+        }
+    }
+
+    /// Returns the given rows in the type of the activations. `// [ids, width]`
+    pub(crate) fn rows(&self, ids: &[u32], width: usize, device: &Device) -> Result<Tensor, Error> {
+        match self {
+            Self::Dense(table) => {
+                let ids = Tensor::new(ids, device)?;
+                Ok(table.index_select(&ids, 0)?)
+            }
+            Self::Mapped { bytes, dtype } => {
+                let mut rows = Vec::with_capacity(ids.len() * width);
+                let matrix = Self::as_matrix(bytes, *dtype)?;
+                for id in ids {
+                    let range = *id as usize * width..(*id as usize + 1) * width;
+                    match matrix {
+                        kernels::Matrix::F32(all) => rows.extend(&all[range]),
+                        kernels::Matrix::Bf16(all) => {
+                            rows.extend(all[range].iter().map(|v| v.to_f32()))
+                        }
+                        kernels::Matrix::F16(all) => {
+                            rows.extend(all[range].iter().map(|v| v.to_f32()))
+                        }
+                    }
+                }
+                Ok(Tensor::from_vec(rows, (ids.len(), width), device)?)
+            }
+        }
+    }
+}
