@@ -102,6 +102,13 @@ fn an_image_of_60000_x_60000_is_refused_by_its_header() {
     );
     let error = RgbImage::decode(&png[..33]).unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }), "even without any pixels: {error}");
+    // A BMP's header: its size, where the pixels start, and a header of 40 bytes with 24-bit colours.
+    let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
+    bmp.extend(60_000_u32.to_le_bytes().repeat(2));
+    bmp.extend(b"\x01\0\x18\0");
+    bmp.extend([0; 24]);
+    let error = RgbImage::decode(&bmp).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { width: 60_000, height: 60_000, .. }), "{error}");
     assert!(start.elapsed().as_secs() < 1, "the header is enough to refuse it");
 }
 
