@@ -18,8 +18,9 @@ pub fn gelu_tanh(x: &[f32], out: &mut [f32]) {
 /// If the lengths differ.
 pub fn gelu_erf(x: &[f32], out: &mut [f32]) {
     assert_eq!(x.len(), out.len());
-    let _ = (x, out);
-    unimplemented!("being built")
+    for (x, out) in x.iter().zip(out) {
+        *out = 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2));
+    }
 }
 
 /// Writes `silu(gate) * up` to `out`, where a row of `gate_up` holds `width` gates, then `width`
