@@ -201,11 +201,21 @@ impl<'m> Batch<'m> {
         }
     }
 
-    /// Computes the pending rows of every running request.
+    /// Computes the pending rows of every running request; one whose inputs do not fit together
+    /// fails alone.
     fn compute(&mut self) -> Result<Vec<Vec<f32>>, Error> {
-        let running = self.slots.iter_mut().filter(|slot| slot.running.is_some());
-        let mut contexts: Vec<_> = running.map(|slot| &mut slot.context).collect();
-        if contexts.is_empty() { Ok(Vec::new()) } else { advance(self.model, &mut contexts) }
+        let mut sequences = Vec::with_capacity(self.slots.len());
+        for Slot { context, running, .. } in &mut self.slots {
+            let Some(request) = running.as_ref().map(|(request, _)| *request) else { continue };
+            match context.pending(self.model) {
+                Ok(pending) => sequences.push((context, pending)),
+                Err(error) => {
+                    *running = None;
+                    self.events.push(Event::Failed { request, error });
+                }
+            }
+        }
+        if sequences.is_empty() { Ok(Vec::new()) } else { advance(self.model, &mut sequences) }
     }
 
     /// Chooses a token for every running request, in the order of [`Self::compute`].

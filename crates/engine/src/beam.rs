@@ -7,7 +7,7 @@ use std::time::Instant;
 use model::Aki;
 use sequence::{Role, SpanKind, TokenId};
 
-use crate::context::{Context, advance};
+use crate::context::{Context, advance, advance_one};
 use crate::{CancelToken, Error, FinishReason, Prompt, Session, Timings};
 use search::{Beam, Search};
 
@@ -96,8 +96,8 @@ pub struct BeamReply {
 impl Session<'_> {
     /// Looks for the likeliest replies.
     ///
-    /// The prompt is computed once and its keys and values are copied for every beam, for as long
-    /// as the search runs.
+    /// Every beam has a cache of its own for as long as the search runs; those of the others than
+    /// the first read the prompt in the second step, in one pass.
     ///
     /// # Errors
     /// If an option is outside its limits, the prompt is empty, does not fit together or into the
@@ -116,7 +116,7 @@ impl Session<'_> {
         if !search.is_done() {
             timings.cached_tokens = context.begin(model, request.prompt.clone());
             context.reserve(limit)?;
-            search.step(&advance(model, &mut [&mut *context])?)?;
+            search.step(&[advance_one(model, context)?])?;
             timings.prefill = started.elapsed();
         }
         let mut followers = Followers::new(model, context);
@@ -156,7 +156,7 @@ impl<'a> Followers<'a> {
     /// their new beam stays cached, and the rest is computed again together with the new tokens.
     fn follow(&mut self, prompt: &Prompt, beams: &[Beam]) -> Result<Vec<Vec<f32>>, Error> {
         while self.others.len() + 1 < beams.len() {
-            self.others.push(self.first.fork(prompt.layout.len()));
+            self.others.push(Context::new(self.model)?);
         }
         self.of_beam = self.reassign(beams);
         let mut contexts: Vec<Option<&mut Context>> =
@@ -165,7 +165,8 @@ impl<'a> Followers<'a> {
         for (beam, index) in beams.iter().zip(&self.of_beam) {
             if let Some(context) = contexts[*index].take() {
                 context.begin(self.model, continued(prompt, &beam.ids));
-                chosen.push(context);
+                let pending = context.pending(self.model)?;
+                chosen.push((context, pending));
             }
         }
         advance(self.model, &mut chosen)

@@ -22,6 +22,13 @@ pub(crate) struct Context {
     num_positions: usize,
 }
 
+/// The rows of a sequence that are not cached.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    plan: AttentionPlan,
+    embeddings: Tensor, // [rows, hidden]
+}
+
 /// What a position of an expanded sequence is made from.
 #[derive(PartialEq)]
 enum Input {
@@ -89,25 +96,14 @@ impl Context {
         Ok(self.cache.reserve(self.len() + new_tokens.min(ROOM))?)
     }
 
-    /// Returns a copy of the first `len` positions and of what is cached of them.
-    pub(crate) fn fork(&self, len: usize) -> Self {
-        let mut fork = Self {
-            prompt: self.prompt.clone(),
-            cache: self.cache.clone(),
-            regime: self.regime,
-            num_positions: self.num_positions,
-        };
-        fork.cache.truncate(len);
-        fork
-    }
-
     /// Forgets what is cached.
     pub(crate) fn forget(&mut self) {
         self.cache.truncate(0);
     }
 
-    /// Plans the pending rows and embeds them.
-    fn pending(&mut self, model: &Aki) -> Result<(AttentionPlan, Tensor), Error> {
+    /// Plans the pending rows and embeds them: all of them, if the cached keys were made with other
+    /// rotary factors than a sequence of this length has.
+    pub(crate) fn pending(&mut self, model: &Aki) -> Result<Pending, Error> {
         let regime = model.rope_regime(self.num_positions);
         if regime != self.regime {
             self.forget();
@@ -118,43 +114,52 @@ impl Context {
         }
         let first = self.cache.len();
         let plan = self.prompt.policy.plan_rows(&self.prompt.layout, first..self.len());
-        Ok((plan, embed_from(model, &self.prompt, first)?))
+        Ok(Pending { plan, embeddings: embed_from(model, &self.prompt, first)? })
     }
 }
 
-/// Computes the pending rows of all `contexts` in one pass; returns the logits after each.
+/// Computes the pending rows of several sequences in one pass; returns the logits after each.
 ///
 /// After an error nothing is cached of any of them.
-pub(crate) fn advance(model: &Aki, contexts: &mut [&mut Context]) -> Result<Vec<Vec<f32>>, Error> {
-    let result = try_advance(model, contexts);
+pub(crate) fn advance(
+    model: &Aki,
+    sequences: &mut [(&mut Context, Pending)],
+) -> Result<Vec<Vec<f32>>, Error> {
+    let result = try_advance(model, sequences);
     if result.is_err() {
-        for context in contexts {
+        for (context, _) in sequences {
             context.forget();
         }
     }
     result
 }
 
-fn try_advance(model: &Aki, contexts: &mut [&mut Context]) -> Result<Vec<Vec<f32>>, Error> {
-    let (mut plans, mut embeddings) = (Vec::new(), Vec::new());
-    for context in contexts.iter_mut() {
-        let (plan, rows) = context.pending(model)?;
-        plans.push(plan);
-        embeddings.push(rows);
-    }
+/// Computes the pending rows of a sequence; returns the logits after it.
+pub(crate) fn advance_one(model: &Aki, context: &mut Context) -> Result<Vec<f32>, Error> {
+    let pending = context.pending(model)?;
+    let logits = advance(model, &mut [(context, pending)])?;
+    Ok(logits.into_iter().next().unwrap_or_default())
+}
+
+fn try_advance(
+    model: &Aki,
+    sequences: &mut [(&mut Context, Pending)],
+) -> Result<Vec<Vec<f32>>, Error> {
+    let embeddings: Vec<_> = sequences.iter().map(|(_, rows)| rows.embeddings.clone()).collect();
     let embeddings = match embeddings.as_slice() {
         [one] => one.clone(),
         many => Tensor::cat(many, 0)?, // [tokens, hidden]
     };
-    let caches = contexts.iter_mut().map(|context| Some(&mut context.cache));
-    let mut batch: Vec<_> =
-        plans.iter().zip(caches).map(|(plan, cache)| Sequence { plan, cache }).collect();
+    let mut end = 0;
+    let mut ends = Vec::with_capacity(sequences.len());
+    let mut batch = Vec::with_capacity(sequences.len());
+    for (context, Pending { plan, .. }) in sequences {
+        end += plan.num_rows() as u32;
+        ends.push(end - 1);
+        batch.push(Sequence { plan, cache: Some(&mut context.cache) });
+    }
     let hidden = model.forward(&embeddings, &mut batch, &mut NoTap)?; // [tokens, hidden]
-    let ends = plans.iter().scan(0, |end, plan| {
-        *end += plan.num_rows() as u32;
-        Some(*end - 1)
-    });
-    let last = Tensor::from_iter(ends, hidden.device())?;
+    let last = Tensor::new(ends, hidden.device())?;
     Ok(model.logits(&hidden.index_select(&last, 0)?)?.to_vec2()?)
 }
 
@@ -162,21 +167,19 @@ fn try_advance(model: &Aki, contexts: &mut [&mut Context]) -> Result<Vec<Vec<f32
 fn embed_from(model: &Aki, prompt: &Prompt, first: usize) -> Result<Tensor, Error> {
     let mut layout = Layout::new();
     let (mut num_ids, mut num_images, mut inside) = (0, 0, 0);
-    for (kind, range) in prompt.layout.placed() {
-        let before = first.min(range.end).saturating_sub(range.start);
-        match kind {
-            SpanKind::Image if before == range.len() => {
-                (num_ids, num_images) = (num_ids + 1, num_images + 1);
-            }
+    for slot in prompt.layout.slots() {
+        let len = slot.positions.len();
+        let before = first.min(slot.positions.end).saturating_sub(slot.positions.start);
+        if slot.kind != SpanKind::Image {
+            num_ids += before;
+            layout.push(slot.kind, len - before);
+        } else if before == len {
+            num_ids += 1;
+            num_images += 1;
+        } else {
             // An image is embedded whole, then cut.
-            SpanKind::Image => {
-                inside += before;
-                layout.push(kind, range.len());
-            }
-            _ => {
-                num_ids += before;
-                layout.push(kind, range.len() - before);
-            }
+            inside += before;
+            layout.push(slot.kind, len);
         }
     }
     let embeddings =
@@ -190,21 +193,14 @@ fn embed_from(model: &Aki, prompt: &Prompt, first: usize) -> Result<Tensor, Erro
 
 /// Returns what every position of a sequence is made from.
 fn inputs(prompt: &Prompt) -> impl Iterator<Item = Input> + '_ {
-    let (mut ids, mut features) = (prompt.ids.iter(), prompt.features.iter());
-    prompt.layout.placed().flat_map(move |(kind, range)| -> Vec<Input> {
-        match kind {
-            SpanKind::Image => {
-                ids.next();
-                let image = features.next().map(Tensor::id);
-                let image = image.into_iter();
-                image
-                    .flat_map(|features| {
-                        (0..range.len()).map(move |offset| Input::Image { features, offset })
-                    })
-                    .collect()
-            }
-            _ => ids.by_ref().take(range.len()).map(|id| Input::Token(*id)).collect(),
+    let mut images = prompt.features.iter();
+    prompt.layout.slots().flat_map(move |slot| -> Vec<Input> {
+        let ids = &prompt.ids[slot.ids];
+        if slot.kind != SpanKind::Image {
+            return ids.iter().map(|id| Input::Token(*id)).collect();
         }
+        let Some(features) = images.next().map(Tensor::id) else { return Vec::new() };
+        (0..slot.positions.len()).map(|offset| Input::Image { features, offset }).collect()
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use candle_core::Tensor;
-use sequence::{AttentionPolicy, Layout, SpanKind, TokenId};
+use sequence::{AttentionPolicy, Layout, TokenId};
 
 use crate::{Error, Sampling};
 
@@ -28,10 +28,8 @@ pub struct Prompt {
 impl Prompt {
     /// Checks that the ids and the features are those of the layout.
     pub(crate) fn validate(&self, limit: usize) -> Result<(), Error> {
-        let images = self.layout.num_images();
-        let spans = self.layout.spans().iter();
-        let expected = spans.map(|s| if s.kind == SpanKind::Image { 1 } else { s.len }).sum();
-        let (tokens, found) = (self.layout.len(), self.ids.len());
+        let (expected, found) = (self.layout.num_ids(), self.ids.len());
+        let (images, tokens) = (self.layout.num_images(), self.layout.len());
         if tokens == 0 {
             return Err(Error::EmptyPrompt);
         }

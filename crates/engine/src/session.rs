@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use model::Aki;
 use sequence::{Layout, TokenId};
 
-use crate::context::{Context, advance};
+use crate::context::{Context, advance_one};
 use crate::reply::Reply;
 use crate::{Error, FinishReason, Generated, Prompt, Request};
 
@@ -121,8 +121,7 @@ impl<'m> Session<'m> {
     }
 
     fn advance(&mut self) -> Result<Vec<f32>, Error> {
-        let logits = advance(self.model, &mut [&mut self.context])?;
-        Ok(logits.into_iter().next().unwrap_or_default())
+        advance_one(self.model, &mut self.context)
     }
 }
 
