@@ -139,7 +139,7 @@ fn split(bytes: &Bytes) -> Result<(Bytes, Bytes), String> {
     if len > MAX_HEADER_LEN {
         return Err(format!("its header has {len} bytes, over the limit of {MAX_HEADER_LEN}"));
     }
-    let split = usize::try_from(len).ok().filter(|&len| len <= rest).map(|len| 8 + len);
+    let split = usize::try_from(len).ok().map(|len| 8 + len);
     let parts = split.and_then(|at| Some((bytes.slice(8..at)?, bytes.slice(at..bytes.len())?)));
     parts.ok_or_else(|| format!("its header has {len} bytes, but only {rest} bytes follow"))
 }

@@ -166,6 +166,11 @@ fn a_pickle_that_is_no_checkpoint_is_refused() {
         "its pickle is malformed at byte 2: it ends too early",
     );
     refused(b"\x80\x02ctorch\nSize\n.", "it is a pickle, but torch.save did not write it");
+    refused(b"\x80\x02K\x01(\x85", "its pickle is malformed at byte 5: the stack is empty");
+    refused(
+        b"\x80\x02ctorch._utils\n_rebuild_parameter\n)R",
+        "its pickle is malformed at byte 36: it calls RebuildParameter with 0 arguments",
+    );
     let marks = [b"\x80\x02".as_slice(), &vec![b'('; 1_000_001]].concat();
     refused(&marks, "its pickle is malformed at byte 1000002: it has more than 1000000 open marks");
     let lists = [b"\x80\x02".as_slice(), &b"]0".repeat(4_000_001)].concat();
