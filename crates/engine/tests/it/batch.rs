@@ -1,0 +1,155 @@
+use std::collections::BTreeMap;
+
+use engine::{Batch, Event, FinishReason, Request, RequestId, Sampling, SamplingOptions, generate};
+use sequence::{AttentionPolicy, TokenId};
+
+use crate::golden::{Golden, base, drain, go_on, gqa, longrope};
+
+/// Requests of different lengths, policies, sampling and ends.
+fn requests(golden: &Golden) -> Vec<Request> {
+    let sampling = |temperature, seed| {
+        let penalty = SamplingOptions { repetition_penalty: 1.2, ..SamplingOptions::default() };
+        Sampling::try_from(SamplingOptions { temperature, seed, ..penalty }).unwrap()
+    };
+    let mut requests: Vec<Request> = (0..4).map(|index| golden.request(index)).collect();
+    for (index, policy) in AttentionPolicy::ALL.into_iter().enumerate() {
+        let prompt = golden.prompt(index % 4, policy);
+        let sampling = sampling(0.4 * index as f32, index as u64);
+        requests.push(Request { sampling, ..Request::new(prompt, 5 + 3 * index) });
+    }
+    requests.push(Request::new(golden.question(3), 25));
+    requests.push(Request::new(golden.question(90), 1));
+    requests.push(Request::new(golden.question(5), 0));
+    let stop = vec![golden.samples[0].new_ids[6]];
+    requests.push(Request { stop, top_logprobs: Some(2), ..golden.request(0) });
+    requests
+}
+
+#[test]
+fn a_batch_gives_every_request_the_reply_that_it_has_alone() {
+    for golden in [base(), gqa(), longrope()] {
+        let requests = requests(golden);
+        for max_running in [1, 3, 20] {
+            let mut batch = Batch::new(&golden.aki, max_running);
+            for request in &requests {
+                batch.add(request.clone()).unwrap();
+            }
+            for ((_, reply), request) in drain(&mut batch).iter().zip(&requests) {
+                let alone = generate(&golden.aki, request, go_on).unwrap();
+                assert_eq!(reply.new_ids, alone.new_ids);
+                assert_eq!(reply.finish, alone.finish);
+                assert_eq!(reply.logprobs.len(), alone.logprobs.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn requests_join_while_others_run() {
+    let golden = base();
+    let mut batch = Batch::new(&golden.aki, 3);
+    let mut waiting = (0..4).map(|index| golden.request(index)).rev().collect::<Vec<_>>();
+    let mut tokens: BTreeMap<RequestId, Vec<TokenId>> = BTreeMap::new();
+    let mut finished = BTreeMap::new();
+    for step in 0.. {
+        if step % 7 == 0
+            && let Some(request) = waiting.pop()
+        {
+            batch.add(request).unwrap();
+        }
+        for event in batch.step().unwrap() {
+            match event {
+                Event::Token { request, id, .. } => tokens.entry(request).or_default().push(id),
+                Event::Finished { request, reply } => {
+                    finished.insert(request, reply);
+                }
+                Event::Failed { error, .. } => panic!("{error}"),
+            }
+        }
+        assert!(batch.num_running() <= 3);
+        if waiting.is_empty() && batch.is_idle() {
+            break;
+        }
+    }
+    for (index, sample) in golden.samples.iter().enumerate() {
+        let id = RequestId(index as u64);
+        assert_eq!(tokens[&id], sample.new_ids);
+        assert_eq!(finished[&id].new_ids, sample.new_ids);
+    }
+}
+
+#[test]
+fn a_cancelled_request_leaves_and_the_others_stay() {
+    let golden = base();
+    let mut batch = Batch::new(&golden.aki, 2);
+    let shared = golden.request(0);
+    let ids: Vec<_> = [0, 1, 2, 3]
+        .map(|index| Request { cancel: shared.cancel.clone(), ..golden.request(index) })
+        .map(|request| batch.add(request).unwrap())
+        .into();
+    for _ in 0..4 {
+        batch.step().unwrap();
+    }
+    assert!(batch.cancel(ids[0]) && batch.cancel(ids[3]));
+    assert!(!batch.cancel(RequestId(99)));
+    let replies = drain(&mut batch);
+    let lens: Vec<_> =
+        replies.iter().map(|(_, reply)| (reply.new_ids.len(), reply.finish)).collect();
+    let (cut, whole) = (FinishReason::Cancelled, FinishReason::Length);
+    assert_eq!(lens, [(4, cut), (40, whole), (40, whole), (0, cut)]);
+    assert_eq!(replies[2].1.new_ids, golden.samples[2].new_ids);
+    assert!(!batch.cancel(ids[0]), "it is over");
+}
+
+#[test]
+fn the_switch_of_a_request_cancels_it_in_a_batch() {
+    let golden = base();
+    let mut batch = Batch::new(&golden.aki, 1);
+    let requests = [golden.request(0), golden.request(1)];
+    for request in &requests {
+        batch.add(request.clone()).unwrap();
+    }
+    batch.step().unwrap();
+    requests.iter().for_each(|request| request.cancel.cancel());
+    let lens: Vec<_> = drain(&mut batch).iter().map(|(_, reply)| reply.new_ids.len()).collect();
+    assert_eq!(lens, [1, 0]);
+}
+
+#[test]
+fn a_finished_request_leaves_its_cache_to_one_that_begins_alike() {
+    let golden = base();
+    let mut batch = Batch::new(&golden.aki, 2);
+    batch.add(golden.request(0)).unwrap();
+    batch.add(Request::new(golden.question(30), 8)).unwrap();
+    drain(&mut batch);
+    batch.add(Request::new(golden.question(30), 8)).unwrap();
+    batch.add(golden.request(0)).unwrap();
+    let replies = drain(&mut batch);
+    let cached: Vec<_> = replies.iter().map(|(_, reply)| reply.timings.cached_tokens).collect();
+    assert_eq!(cached, [29, 49]);
+    assert_eq!(replies[1].1.new_ids, golden.samples[0].new_ids);
+}
+
+#[test]
+fn a_request_whose_ids_are_no_tokens_fails_alone() {
+    let golden = base();
+    let mut batch = Batch::new(&golden.aki, 4);
+    let good = batch.add(golden.request(0)).unwrap();
+    batch.step().unwrap();
+    let mut bad = golden.request(1);
+    bad.prompt.ids[3] = TokenId(100_000);
+    let bad = batch.add(bad).unwrap();
+    let mut failed = Vec::new();
+    let mut replies = Vec::new();
+    while !batch.is_idle() {
+        for event in batch.step().unwrap() {
+            match event {
+                Event::Failed { request, error } => failed.push((request, error.to_string())),
+                Event::Finished { request, reply } => replies.push((request, reply.new_ids)),
+                Event::Token { .. } => {}
+            }
+        }
+    }
+    assert_eq!(failed, [(bad, "the model cannot compute this step".to_owned())]);
+    assert_eq!(replies, [(good, golden.samples[0].new_ids.clone())]);
+}
