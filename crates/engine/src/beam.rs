@@ -8,6 +8,7 @@ use model::Aki;
 use sequence::{Role, SpanKind, TokenId};
 
 use crate::context::{Context, advance, advance_one};
+use crate::sampling::widen;
 use crate::{CancelToken, Error, FinishReason, Prompt, Session, Timings};
 use search::{Beam, Search};
 
@@ -51,7 +52,7 @@ impl BeamOptions {
             return Err(Error::OutOfRange { field, value, expected: "a number from 1 to 64" });
         }
         if !(-10.0..=10.0).contains(&self.length_penalty) {
-            let (field, value) = ("length_penalty", f64::from(self.length_penalty));
+            let (field, value) = ("length_penalty", widen(self.length_penalty));
             return Err(Error::OutOfRange { field, value, expected: "a number from -10 to 10" });
         }
         Ok(())

@@ -7,7 +7,11 @@ use sequence::{AttentionPlan, AttentionPolicy, Layout, Role, SpanKind, TokenId};
 use crate::{Error, Prompt};
 
 /// How many new tokens to make room for at first, however many a request allows.
-const ROOM: usize = 1024;
+const ROOM: usize = 512;
+
+/// How many positions a full cache grows by, at least; more if it is long, so that growing stays
+/// a small part of the work.
+const GROWTH: usize = 64;
 
 /// One sequence, growing at its end, and the keys and values of a prefix of it.
 ///
@@ -63,7 +67,7 @@ impl Context {
     /// Returns how many cached positions have the keys and values that `prompt` would have.
     pub(crate) fn reusable(&self, model: &Aki, prompt: &Prompt) -> usize {
         let plan = prompt.policy.plan(&prompt.layout);
-        if self.cache.len() == 0 || model.rope_regime(num_positions(&plan)) != self.regime {
+        if self.cache.is_empty() || model.rope_regime(num_positions(&plan)) != self.regime {
             return 0;
         }
         let equal = inputs(&self.prompt).zip(inputs(prompt)).take_while(|(a, b)| a == b).count();
@@ -110,7 +114,7 @@ impl Context {
             self.regime = regime;
         }
         if self.cache.capacity() < self.len() {
-            self.cache.reserve(self.len() + ROOM.min(self.len()))?;
+            self.cache.reserve(self.len() + GROWTH.max(self.len() / 4))?;
         }
         let first = self.cache.len();
         let plan = self.prompt.policy.plan_rows(&self.prompt.layout, first..self.len());

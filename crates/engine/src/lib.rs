@@ -5,6 +5,35 @@
 //! likely reply. Nothing here knows text, files or sockets.
 //!
 //! Invariant: whatever is cached, a reply is the one that a fresh prefill of its sequence gives.
+//!
+//! ```
+//! use std::ops::ControlFlow;
+//!
+//! use checkpoint::Checkpoint;
+//! use engine::{Prompt, Request, Session};
+//! use model::{Aki, AkiConfig, LoadOptions};
+//! use sequence::{AttentionPolicy, Layout, Role, TokenId};
+//!
+//! let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../goldens/base/model");
+//! let config = AkiConfig::from_json(&std::fs::read_to_string(format!("{folder}/config.json"))?)?;
+//! let aki = Aki::load(config, &Checkpoint::open(folder)?, LoadOptions::default())?;
+//!
+//! let prompt = Prompt {
+//!     ids: [1, 499, 300, 490].map(TokenId).to_vec(),
+//!     layout: Layout::new().text(Role::User, 3).reply_mark(),
+//!     features: Vec::new(),
+//!     policy: AttentionPolicy::ModalityMutual,
+//! };
+//! let mut session = Session::new(&aki)?;
+//! let mut streamed = Vec::new();
+//! let reply = session.generate(&Request::new(prompt, 5), |id| {
+//!     streamed.push(id);
+//!     ControlFlow::Continue(())
+//! })?;
+//! assert_eq!(reply.new_ids, streamed);
+//! assert_eq!(reply.timings.new_tokens, 5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod batch;

@@ -33,7 +33,7 @@ impl Reply {
         Self {
             sampler: Sampler::new(request.sampling, &request.prompt.ids),
             stop: request.stop.clone(),
-            limit: request.max_new_tokens.min(context - prompt_tokens.min(context)),
+            limit: request.max_new_tokens.min(context.saturating_sub(prompt_tokens)),
             top_logprobs: request.top_logprobs,
             cancel: request.cancel.clone(),
             new_ids: Vec::new(),

@@ -93,6 +93,6 @@ impl TryFrom<SamplingOptions> for Sampling {
 }
 
 /// Returns the f64 that prints as `value` does: 1.2, not 1.2000000476837158.
-fn widen(value: f32) -> f64 {
+pub(crate) fn widen(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }

@@ -110,7 +110,9 @@ fn the_switch_of_a_request_cancels_it_in_a_batch() {
         batch.add(request.clone()).unwrap();
     }
     batch.step().unwrap();
-    requests.iter().for_each(|request| request.cancel.cancel());
+    for request in &requests {
+        request.cancel.cancel();
+    }
     let lens: Vec<_> = drain(&mut batch).iter().map(|(_, reply)| reply.new_ids.len()).collect();
     assert_eq!(lens, [1, 0]);
 }

@@ -1,7 +1,10 @@
 //! What is cached changes no logits.
 
 use engine::{Prompt, Request, Session};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use sequence::AttentionPolicy::{self, Causal, ModalityMutual};
+use sequence::SpanKind;
 
 use crate::golden::{Golden, assert_close, base, fresh, go_on, gqa, longrope, words};
 
@@ -146,5 +149,39 @@ fn decoding_a_token_equals_a_prefill_with_it() {
         }
         assert_eq!(session.ids(), talk.prompt.ids);
         assert_eq!(session.layout(), &talk.prompt.layout);
+    }
+}
+
+/// Returns a conversation of a few short pieces, many of which begin alike.
+fn any_prompt(golden: &Golden, rng: &mut ChaCha8Rng) -> Prompt {
+    let mut talk = golden.talk(AttentionPolicy::ALL[rng.random_range(0..5)]);
+    talk.user(&words(1, 2));
+    for _ in 0..rng.random_range(0..7) {
+        let ids = words(rng.random_range(0..2), rng.random_range(1..3));
+        match rng.random_range(0..5) {
+            0 => talk.image(&golden.features[rng.random_range(0..2)]),
+            1 => talk.mark(),
+            2 => talk.reply(&ids),
+            3 => talk.push(SpanKind::Padding, &ids),
+            _ => talk.user(&ids),
+        }
+    }
+    talk.user(&words(1, 1));
+    talk.prompt
+}
+
+#[test]
+fn any_prompt_after_any_other_has_the_logits_of_a_fresh_prefill() {
+    for golden in [base(), longrope()] {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut session = Session::new(&golden.aki).unwrap();
+        let mut reused = 0;
+        for _ in 0..200 {
+            reused += prefill(golden, &mut session, &any_prompt(golden, &mut rng));
+            if rng.random() {
+                session.decode(words(1, 1)[0]).unwrap();
+            }
+        }
+        assert!(reused > 300, "{reused}");
     }
 }

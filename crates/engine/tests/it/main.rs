@@ -1,4 +1,5 @@
 //! The engine on the tiny golden models.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests do")]
 
 mod batch;
 mod beam;
