@@ -76,7 +76,7 @@ impl Search {
 
     /// Returns the likeliest continuations, best first, enough that `width` of them do not stop.
     fn candidates(&self, logits: &[Vec<f32>]) -> Result<Vec<Beam>, Error> {
-        let count = self.options.width * (1 + self.stop.len()).max(2);
+        let count = self.options.width * (1 + self.stop.len());
         let (mut sums, mut origins) = (Vec::new(), Vec::new());
         for (parent, (beam, logits)) in self.beams.iter().zip(logits).enumerate() {
             check(logits)?;

@@ -133,6 +133,22 @@ fn a_finished_request_leaves_its_cache_to_one_that_begins_alike() {
 }
 
 #[test]
+fn an_unrelated_request_takes_a_new_cache_while_there_is_room() {
+    let golden = base();
+    let cached = |max_running| {
+        let mut batch = Batch::new(&golden.aki, max_running);
+        let mut cached = 0;
+        for request in [golden.request(0), Request::new(golden.question(30), 8), golden.request(0)]
+        {
+            batch.add(request).unwrap();
+            cached = drain(&mut batch)[0].1.timings.cached_tokens;
+        }
+        cached
+    };
+    assert_eq!((cached(2), cached(1)), (49, 0));
+}
+
+#[test]
 fn a_request_whose_ids_are_no_tokens_fails_alone() {
     let golden = base();
     let mut batch = Batch::new(&golden.aki, 4);
