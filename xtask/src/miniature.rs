@@ -8,6 +8,16 @@ use serde_json::Value;
 
 use crate::workspace::{Workspace, cargo, output, read, run};
 
+/// What has to work from end to end, beside answers.
+const RUNS: &[&str] = &[
+    "trace --image goldens/images/cat.jpg Why? --output target/miniature/trace.safetensors",
+    "inspect --image goldens/images/cat.jpg Why? --mask target/miniature/mask.png",
+    "convert miniature target/miniature/half --dtype bf16",
+    "ask --model target/miniature/half --image goldens/images/cat.jpg Why? --max-new-tokens 4",
+    "init --preset tiny --output target/miniature/random --tokenizer goldens/base/model",
+    "ask --model target/miniature/random --image goldens/images/cat.jpg Why? --max-new-tokens 4",
+];
+
 /// Asks, traces and initialises with the program that README.md's first command builds.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     cargo(workspace, &["build", "--quiet", "--release", "--package", "cli"])?;
@@ -24,28 +34,9 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         std::fs::remove_dir_all(&scratch)?;
     }
     std::fs::create_dir_all(&scratch)?;
-    for args in [
-        &[
-            "trace",
-            "--image",
-            "goldens/images/cat.jpg",
-            "Why?",
-            "--output",
-            "target/miniature/t.safetensors",
-        ][..],
-        &[
-            "inspect",
-            "--image",
-            "goldens/images/cat.jpg",
-            "Why?",
-            "--mask",
-            "target/miniature/mask.png",
-        ],
-        &["convert", "goldens/base/model", "target/miniature/bf16", "--dtype", "bf16"],
-        &["ask", "--model", "target/miniature/bf16", "--max-new-tokens", "4", "Why?"],
-    ] {
+    for line in RUNS {
         let mut command = workspace.command(&aki.display().to_string());
-        command.args(args);
+        command.args(line.split(' '));
         run(command)?;
     }
     Ok(())

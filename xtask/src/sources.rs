@@ -50,13 +50,23 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
                 violations.push(format!("{root} does not say `#![forbid(unsafe_code)]`"));
             }
         }
-        let tests = dir.join("tests");
-        if tests.is_dir() && std::fs::read_dir(&tests)?.count() != 1 {
+        if test_binaries(&files, &dir.join("tests")) > 1 {
             violations.push(format!("crate `{name}` has more than one test binary"));
         }
     }
     ensure!(violations.is_empty(), "{}", violations.join("\n"));
     Ok(())
+}
+
+/// Returns how many test binaries cargo makes: of files in `tests` and of directories with a
+/// `main.rs` there.
+fn test_binaries(files: &[PathBuf], tests: &Path) -> usize {
+    let is_binary = |path: &&PathBuf| {
+        let parent = path.parent();
+        parent == Some(tests)
+            || (path.ends_with("main.rs") && parent.and_then(Path::parent) == Some(tests))
+    };
+    files.iter().filter(is_binary).count()
 }
 
 /// Returns whether cargo compiles the file by itself.

@@ -1,1 +1,71 @@
-fn main() {}
+//! `aki`: multimodal language models with modality-mutual attention on the command line.
+//!
+//! Every command is a module of its name. [`load`] is the one way from what a user calls a model
+//! to its files, [`environment`] the one place that reads environment variables, [`report`] the one
+//! that turns errors into what is printed.
+#![forbid(unsafe_code)]
+
+mod args;
+mod ask;
+mod chat;
+mod compute;
+mod convert;
+mod environment;
+mod figure;
+mod files;
+mod hub;
+mod init;
+mod input;
+mod inspect;
+mod interrupt;
+mod load;
+mod output;
+mod preprocess;
+mod progress;
+mod report;
+mod runtime;
+mod stream;
+mod tokenize;
+mod trace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser};
+
+use args::{Cli, Command};
+use environment::Environment;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output; nothing can be done if it is closed.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match run(&cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report::report(&error),
+    }
+}
+
+fn run(command: &Command) -> Result<()> {
+    let environment = Environment::read()?;
+    match command {
+        Command::Ask(args) => ask::run(args, &environment),
+        Command::Chat(args) => chat::run(args, &environment),
+        Command::Inspect(args) => inspect::run(args, &environment),
+        Command::Trace(args) => trace::run(args, &environment),
+        Command::Tokenize(args) => tokenize::run(args, &environment),
+        Command::Preprocess(args) => preprocess::run(args, &environment),
+        Command::Init(args) => init::run(args),
+        Command::Convert(args) => convert::run(args, &environment),
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "aki", &mut script);
+            output::text(&String::from_utf8_lossy(&script))
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! How many threads compute.
+
+use anyhow::{Context, Result};
+
+use crate::args::ComputeArgs;
+use crate::environment::Environment;
+use crate::report::Failure;
+
+/// More threads than any machine has.
+const MAX_THREADS: usize = 1024;
+
+/// Starts the pool of threads that everything computes in.
+///
+/// # Errors
+/// If the number of threads makes no sense.
+pub(crate) fn start(args: &ComputeArgs, environment: &Environment) -> Result<()> {
+    let Some(threads) = args.threads.or(environment.threads) else { return Ok(()) };
+    if !(1..=MAX_THREADS).contains(&threads) {
+        let message = format!("`threads` is {threads}, expected a number from 1 to {MAX_THREADS}");
+        return Err(Failure::usage(message).into());
+    }
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .context("cannot start the threads that compute")
+}

@@ -1,0 +1,57 @@
+//! `aki inspect`: what a checkpoint holds, and who reads whom in a prompt.
+
+mod summary;
+mod view;
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use sequence::AttentionPolicy;
+
+use crate::args::InspectArgs;
+use crate::environment::Environment;
+use crate::load::Model;
+use crate::report::Failure;
+use crate::{figure, output};
+
+use summary::Summary;
+use view::View;
+
+/// Sums a checkpoint up, or shows a prompt.
+pub(crate) fn run(args: &InspectArgs, environment: &Environment) -> Result<()> {
+    let shows_prompt = args.question.is_some() || !args.image.is_empty();
+    if !shows_prompt && (args.mask.is_some() || args.reply.is_some() || args.compare) {
+        let failure = Failure::usage("there is no prompt whose mask could be shown");
+        return Err(failure.hint("add a question, or --image FILE").into());
+    }
+    let model = Model::locate(&args.model.model, environment)?;
+    if !shows_prompt {
+        let summary = Summary::new(&model, &model.config()?, &model.checkpoint()?);
+        return if args.json { output::json(&summary) } else { output::text(&summary.to_string()) };
+    }
+    let policies =
+        if args.compare { AttentionPolicy::ALL.to_vec() } else { args.attention.clone() };
+    let view = View::new(&model, args)?;
+    if args.json {
+        output::json(&view.json(&policies))?;
+    } else {
+        output::text(&view.text(&policies))?;
+    }
+    match &args.mask {
+        None => Ok(()),
+        Some(path) => {
+            write_figure(path, &view, &policies)?;
+            output::note(&format!("wrote {}", path.display()));
+            Ok(())
+        }
+    }
+}
+
+/// Draws the masks into a file.
+fn write_figure(path: &Path, view: &View, policies: &[AttentionPolicy]) -> Result<()> {
+    let failed = || format!("cannot write `{}`", path.display());
+    let file = File::create(path).with_context(failed)?;
+    figure::write_masks(view.layout(), policies, BufWriter::new(file)).with_context(failed)
+}

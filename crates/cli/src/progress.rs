@@ -1,0 +1,29 @@
+//! Progress bars, on standard error and only when that is a terminal.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Returns a bar over `total` bytes.
+pub(crate) fn bytes(what: &str, total: u64) -> ProgressBar {
+    let template = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+    styled(ProgressBar::new(total), template, what)
+}
+
+/// Returns a spinner for work of unknown length.
+pub(crate) fn spinner(what: &str) -> ProgressBar {
+    let spinner = styled(ProgressBar::new_spinner(), "{spinner} {msg} {elapsed}", what);
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    spinner
+}
+
+/// indicatif draws nothing where standard error is not a terminal.
+fn styled(bar: ProgressBar, template: &str, what: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template);
+    // The templates above are constants and parse.
+    let bar = match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    };
+    bar.with_message(what.to_owned())
+}

@@ -1,0 +1,101 @@
+//! Writing checkpoints: random ones and converted ones.
+
+use std::fs;
+
+use checkpoint::{Checkpoint, Dtype};
+
+use crate::program::{aki, goldens};
+
+#[test]
+fn init_writes_a_model_that_runs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("model").display().to_string();
+    let tokenizer = goldens("base/model");
+    let args = ["init", "--preset", "tiny", "--dtype", "bf16", "--output", &path];
+    aki(args.iter().chain(&["--tokenizer", &tokenizer])).success();
+    let written = Checkpoint::open(&path).expect("open");
+    let golden = Checkpoint::open(goldens("base/model")).expect("open");
+    for name in golden.names() {
+        let tensor = written.tensor(name).unwrap_or_else(|| panic!("{name} is missing"));
+        assert_eq!(tensor.dtype, Dtype::Bf16);
+        assert_eq!(tensor.shape, golden.tensor(name).expect("a golden").shape, "{name}");
+    }
+    let norm = written.tensor("lang_model.model.norm.weight").expect("the norm");
+    assert_eq!(norm.to_f32_vec().expect("floats"), [1.0; 64]);
+    let image = goldens("images/cat.jpg");
+    aki(["ask", "--model", &path, "--image", &image, "Why?", "--max-new-tokens", "3"]).success();
+}
+
+#[test]
+fn init_gives_the_same_files_for_the_same_seed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let weights = |name: &str, seed: &str| {
+        let path = dir.path().join(name);
+        let output = path.display().to_string();
+        aki(["init", "--preset", "tiny", "--seed", seed, "--output", &output]).success();
+        fs::read(path.join("model.safetensors")).expect("written")
+    };
+    let first = weights("a", "1");
+    assert!(first == weights("b", "1"));
+    assert!(first != weights("c", "2"));
+}
+
+#[test]
+fn init_divides_the_weights_into_files() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().display().to_string();
+    let args = ["init", "--preset", "tiny", "--output", &path, "--max-shard-size", "300KB"];
+    let said = aki(args).success();
+    let shards = fs::read_dir(dir.path())
+        .expect("listed")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".safetensors"))
+        .count();
+    assert!(shards > 1);
+    assert!(said.contains(&format!("in {shards} files")), "{said}");
+    assert!(dir.path().join("model.safetensors.index.json").is_file());
+    assert!(said.contains("no tokenizer was written"), "{said}");
+    assert!(Checkpoint::open(dir.path()).expect("open").len() > 10);
+}
+
+#[test]
+fn convert_keeps_every_value_that_the_type_can_hold() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let [half, whole] = ["half", "whole"].map(|name| dir.path().join(name).display().to_string());
+    aki(["convert", &goldens("base/model"), &half, "--dtype", "bf16"]).success();
+    aki(["convert", &half, &whole, "--dtype", "f32"]).success();
+    let original = Checkpoint::open(goldens("base/model")).expect("open");
+    let (half, whole) =
+        (Checkpoint::open(half).expect("open"), Checkpoint::open(whole).expect("open"));
+    assert_eq!(whole.len(), original.len());
+    for name in original.names() {
+        let expected =
+            original.tensor(name).expect("a tensor").to_dtype(Dtype::Bf16).expect("bf16");
+        assert_eq!(*half.tensor(name).expect(name).bytes, *expected.bytes, "{name}");
+        let back = whole.tensor(name).expect(name).to_f32_vec().expect("floats");
+        assert_eq!(back, expected.to_f32_vec().expect("floats"), "{name}");
+    }
+}
+
+#[test]
+fn convert_copies_what_lies_beside_the_weights() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("out").display().to_string();
+    aki(["convert", "miniature", &path]).success();
+    let image = goldens("images/cat.jpg");
+    let ask = |model: &str| {
+        let args = ["ask", "--model", model, "--image", &image, "Why?", "--max-new-tokens", "6"];
+        aki(args).success()
+    };
+    assert_eq!(ask(&path), ask("miniature"));
+}
+
+#[test]
+fn convert_does_not_write_over_its_input() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().display().to_string();
+    fs::copy(goldens("base/model/model.safetensors"), dir.path().join("model.safetensors"))
+        .expect("copied");
+    let error = aki(["convert", &path, &path, "--force"]).failure(2);
+    assert!(error.starts_with("error: input and output are the same directory"), "{error}");
+}

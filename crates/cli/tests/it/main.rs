@@ -1,0 +1,10 @@
+//! The program as its users run it: arguments in, output and exit code out.
+
+mod chat;
+mod checkpoints;
+mod golden;
+mod help;
+mod inspect;
+mod interrupt;
+mod program;
+mod refusals;
