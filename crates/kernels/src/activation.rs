@@ -1,15 +1,15 @@
 //! Elementwise activations.
 
+use crate::parallel;
+use crate::simd::{Kernel, Simd, dispatch};
+
 /// Writes `0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` to `out`.
 ///
 /// # Panics
 /// If the lengths differ.
 pub fn gelu_tanh(x: &[f32], out: &mut [f32]) {
     assert_eq!(x.len(), out.len());
-    for (x, out) in x.iter().zip(out) {
-        let inner = (2.0 / std::f32::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
-        *out = 0.5 * x * (1.0 + inner.tanh());
-    }
+    parallel::rows((x, 1), (out, 1), |x, out| dispatch(Map { x, function: Tanh, out }));
 }
 
 /// Writes `0.5 x (1 + erf(x / sqrt(2)))` to `out`.
@@ -18,9 +18,12 @@ pub fn gelu_tanh(x: &[f32], out: &mut [f32]) {
 /// If the lengths differ.
 pub fn gelu_erf(x: &[f32], out: &mut [f32]) {
     assert_eq!(x.len(), out.len());
-    for (x, out) in x.iter().zip(out) {
-        *out = 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2));
-    }
+    parallel::rows((x, 1), (out, 1), |x, out| {
+        for (x, out) in x.iter().zip(out) {
+            // 1 + erf(x) = erfc(-x), which keeps its digits where the sum would cancel.
+            *out = 0.5 * x * libm::erfcf(-x * std::f32::consts::FRAC_1_SQRT_2);
+        }
+    });
 }
 
 /// Writes `silu(gate) * up` to `out`, where a row of `gate_up` holds `width` gates, then `width`
@@ -30,10 +33,76 @@ pub fn gelu_erf(x: &[f32], out: &mut [f32]) {
 /// If the lengths do not fit.
 pub fn silu_gate(gate_up: &[f32], width: usize, out: &mut [f32]) {
     assert_eq!(gate_up.len(), 2 * out.len());
-    for (row, out) in gate_up.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
-        let (gate, up) = row.split_at(width);
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = gate[i] / (1.0 + (-gate[i]).exp()) * up[i];
+    if width == 0 {
+        return;
+    }
+    parallel::rows((gate_up, 2 * width), (out, width), |gate_up, out| {
+        for (row, out) in gate_up.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
+            let (gate, up) = row.split_at(width);
+            dispatch(Map { x: gate, function: Silu, out: &mut *out });
+            for (out, up) in out.iter_mut().zip(up) {
+                *out *= up;
+            }
+        }
+    });
+}
+
+/// A function of every lane. Not a closure, whose code would not get the level's instructions.
+trait Function: Copy {
+    fn of<S: Simd>(self, simd: S, x: S::V) -> S::V;
+}
+
+#[derive(Clone, Copy)]
+struct Tanh;
+
+impl Function for Tanh {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, x: S::V) -> S::V {
+        // 0.5 (1 + tanh(u)) = 1 / (1 + exp(-2 u)).
+        let slope = -2.0 * (2.0 / std::f32::consts::PI).sqrt();
+        let cube = simd.mul(simd.mul(x, x), x);
+        let u = simd.mul_add(cube, simd.splat(0.044_715), x);
+        let e = simd.exp(simd.mul(u, simd.splat(slope)));
+        simd.div(x, simd.add(e, simd.splat(1.0)))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Silu;
+
+impl Function for Silu {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, x: S::V) -> S::V {
+        let e = simd.exp(simd.sub(simd.splat(0.0), x));
+        simd.div(x, simd.add(e, simd.splat(1.0)))
+    }
+}
+
+/// Applies a function to every element, the last ones in a vector that is filled up.
+struct Map<'a, F> {
+    x: &'a [f32],
+    function: F,
+    out: &'a mut [f32],
+}
+
+impl<F: Function> Kernel for Map<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { x, function, out } = self;
+        let whole = x.len() - x.len() % S::LANES;
+        let mut at = 0;
+        while at < whole {
+            simd.store(function.of(simd, simd.load(&x[at..])), &mut out[at..]);
+            at += S::LANES;
+        }
+        let left = x.len() - whole;
+        if left > 0 {
+            let (mut from, mut to) = ([0.0; 16], [0.0; 16]);
+            from[..left].copy_from_slice(&x[whole..]);
+            simd.store(function.of(simd, simd.load(&from)), &mut to);
+            out[whole..].copy_from_slice(&to[..left]);
         }
     }
 }

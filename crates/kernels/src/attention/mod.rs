@@ -1,0 +1,169 @@
+//! Attention that walks the visible ranges of a plan.
+
+mod many;
+mod one;
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::Matrix;
+use crate::parallel::Scatter;
+use crate::simd::{Element, dispatch};
+
+/// Rows from which on it pays to unpack the keys and values of a head.
+const MANY: usize = 4;
+
+/// Which keys each query row sees, in compressed rows: row `r` sees
+/// `ranges[row_starts[r]..row_starts[r + 1]]`, ascending and disjoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Visible<'a> {
+    /// The ranges of all rows.
+    pub ranges: &'a [Range<u32>],
+    /// Where each row's ranges start, and one more entry for the end.
+    pub row_starts: &'a [u32],
+}
+
+impl Visible<'_> {
+    /// Returns the number of rows.
+    fn num_rows(&self) -> usize {
+        self.row_starts.len().saturating_sub(1)
+    }
+
+    /// Returns the ranges of one row.
+    fn row(&self, row: usize) -> impl DoubleEndedIterator<Item = Range<usize>> + Clone + '_ {
+        let of_row = self.row_starts[row] as usize..self.row_starts[row + 1] as usize;
+        self.ranges[of_row].iter().map(|range| range.start as usize..range.end as usize)
+    }
+
+    /// Returns the columns that any of some rows sees, and those between them.
+    fn hull(&self, rows: Range<usize>) -> Range<usize> {
+        let starts = rows.clone().filter_map(|row| self.row(row).next()).map(|range| range.start);
+        let ends = rows.filter_map(|row| self.row(row).next_back()).map(|range| range.end);
+        starts.min().unwrap_or(0)..ends.max().unwrap_or(0)
+    }
+}
+
+/// Keys and values of all heads: element `d` of key `j` of head `h` is at
+/// `h * head_stride + j * key_stride + d`.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyValues<'a> {
+    /// The keys.
+    pub keys: Matrix<'a>,
+    /// The values, in the type of the keys.
+    pub values: Matrix<'a>,
+    /// Elements from one head to the next.
+    pub head_stride: usize,
+    /// Elements from one key to the next.
+    pub key_stride: usize,
+}
+
+/// The sizes of one call.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key/value heads, a divisor of `heads`; query head `h` reads head `h / (heads / kv_heads)`.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// What the dot products are multiplied with before the softmax.
+    pub scale: f32,
+}
+
+/// Writes `softmax(scale q k^T) v` over the visible keys of each row to `out`.
+///
+/// `q` and `out` are `[rows, heads, head_dim]`. A row that sees nothing becomes zero.
+///
+/// # Panics
+/// If the lengths do not fit, a range goes past the keys, or keys and values differ in type.
+pub fn attention(
+    q: &[f32],
+    kv: KeyValues<'_>,
+    visible: Visible<'_>,
+    shape: AttentionShape,
+    out: &mut [f32],
+) {
+    let KeyValues { head_stride, key_stride, .. } = kv;
+    let strides = (head_stride, key_stride);
+    match (kv.keys, kv.values) {
+        (Matrix::F32(keys), Matrix::F32(values)) => {
+            run(Call { q, keys, values, strides, visible, shape }, out);
+        }
+        (Matrix::Bf16(keys), Matrix::Bf16(values)) => {
+            run(Call { q, keys, values, strides, visible, shape }, out);
+        }
+        (Matrix::F16(keys), Matrix::F16(values)) => {
+            run(Call { q, keys, values, strides, visible, shape }, out);
+        }
+        _ => panic!("keys and values of different types"),
+    }
+}
+
+/// The operands of a call.
+#[derive(Clone, Copy)]
+struct Call<'a, E> {
+    q: &'a [f32],
+    keys: &'a [E],
+    values: &'a [E],
+    /// Elements from one head and from one key to the next.
+    strides: (usize, usize),
+    visible: Visible<'a>,
+    shape: AttentionShape,
+}
+
+impl<'a, E> Call<'a, E> {
+    /// Returns the query of one row and head.
+    #[inline(always)]
+    fn query(&self, row: usize, head: usize) -> &'a [f32] {
+        let width = self.shape.head_dim;
+        &self.q[(row * self.shape.heads + head) * width..][..width]
+    }
+
+    /// Returns one key or value of the head that query head `head` reads.
+    #[inline(always)]
+    fn entry(&self, of: &'a [E], head: usize, column: usize) -> &'a [E] {
+        let kv_head = head / (self.shape.heads / self.shape.kv_heads);
+        &of[kv_head * self.strides.0 + column * self.strides.1..][..self.shape.head_dim]
+    }
+}
+
+/// What one task writes to: the rows of one head.
+#[derive(Clone, Copy)]
+struct HeadOut {
+    out: Scatter,
+    head: usize,
+    shape: AttentionShape,
+}
+
+impl HeadOut {
+    /// Writes the result of one row.
+    #[inline(always)]
+    fn set(&self, row: usize, values: &[f32]) {
+        let AttentionShape { heads, head_dim, .. } = self.shape;
+        let start = (row * heads + self.head) * head_dim;
+        for (d, value) in values[..head_dim].iter().enumerate() {
+            // SAFETY: tasks have different heads or rows, and `run` holds the result meanwhile.
+            unsafe { self.out.set(start + d, *value) }
+        }
+    }
+}
+
+fn run<E: Element>(call: Call<'_, E>, out: &mut [f32]) {
+    let AttentionShape { heads, kv_heads, head_dim, .. } = call.shape;
+    let rows = call.visible.num_rows();
+    assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads on {kv_heads}");
+    assert_eq!(call.q.len(), rows * heads * head_dim, "queries of {rows} rows");
+    assert_eq!(out.len(), call.q.len(), "output of {rows} rows");
+    let out = Scatter::new(out);
+    let of_head = |head| HeadOut { out, head, shape: call.shape };
+    if rows < MANY {
+        (0..rows * heads).into_par_iter().for_each(|task| {
+            dispatch(one::RowOfHead { call, row: task / heads, out: of_head(task % heads) });
+        });
+    } else {
+        (0..heads).into_par_iter().for_each(|head| {
+            dispatch(many::Head { call, out: of_head(head) });
+        });
+    }
+}

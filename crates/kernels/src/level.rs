@@ -1,0 +1,124 @@
+//! Which instructions the kernels may use.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// An instruction set that the kernels are compiled for, the plainest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// What the compiler makes of plain loops.
+    Portable,
+    /// AVX2 with FMA and F16C.
+    Avx2,
+    /// AVX-512 F, BW and VL.
+    Avx512,
+    /// AVX-512 with dot products of bf16.
+    Avx512Bf16,
+}
+
+/// The level in use: 0 before it is known, else its place in [`Level::ALL`] and one.
+static LEVEL: AtomicU8 = AtomicU8::new(0);
+
+/// A level that does not exist, or that this processor lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownLevel {
+    /// What was asked for.
+    pub name: String,
+}
+
+impl Level {
+    /// Every level, the plainest first.
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+
+    /// Returns the name used in settings and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512-bf16",
+        }
+    }
+
+    /// Returns whether this processor has the instructions.
+    pub fn is_available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = || {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+            };
+            let avx512 = || {
+                avx2()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+            };
+            match self {
+                Self::Portable => true,
+                Self::Avx2 => avx2(),
+                Self::Avx512 => avx512(),
+                Self::Avx512Bf16 => avx512() && is_x86_feature_detected!("avx512bf16"),
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            self == Self::Portable
+        }
+    }
+
+    /// Returns the levels of this processor, the plainest first.
+    pub fn available() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|level| level.is_available()).collect()
+    }
+
+    /// Returns the level in use: the best of this processor unless [`set_level`] chose another.
+    pub fn current() -> Self {
+        match LEVEL.load(Ordering::Relaxed) {
+            0 => {
+                let best = Self::ALL.into_iter().rev().find(|level| level.is_available());
+                let best = best.unwrap_or(Self::Portable);
+                LEVEL.store(best as u8 + 1, Ordering::Relaxed);
+                best
+            }
+            stored => Self::ALL[usize::from(stored) - 1],
+        }
+    }
+}
+
+/// Makes all kernels use `level` from now on.
+///
+/// # Errors
+/// If this processor lacks the instructions.
+pub fn set_level(level: Level) -> Result<(), UnknownLevel> {
+    if !level.is_available() {
+        return Err(UnknownLevel { name: level.name().to_owned() });
+    }
+    LEVEL.store(level as u8 + 1, Ordering::Relaxed);
+    Ok(())
+}
+
+impl FromStr for Level {
+    type Err = UnknownLevel;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|level| level.name() == name);
+        found.ok_or_else(|| UnknownLevel { name: name.to_owned() })
+    }
+}
+
+impl fmt::Display for UnknownLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = Level::available().into_iter().map(Level::name).collect();
+        let names = names.join("`, `");
+        write!(
+            f,
+            "this processor has no instruction level `{}`, expected one of `{names}`",
+            self.name
+        )
+    }
+}
+
+impl std::error::Error for UnknownLevel {}

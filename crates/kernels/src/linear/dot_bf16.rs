@@ -1,0 +1,88 @@
+//! Tiles of dot products by the processor's bf16 instruction: two products for each lane.
+
+use std::arch::x86_64::{
+    __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_maskz_loadu_epi16, _mm512_reduce_add_ps,
+    _mm512_setzero_ps, _mm512_setzero_si512,
+};
+use std::mem::transmute;
+
+use half::bf16;
+
+use super::Part;
+
+/// Elements of a vector.
+const LANES: usize = 32;
+const TALL: usize = 6;
+const BROAD: usize = 4;
+
+/// Multiplies one part of a call. The processor must have the instructions of
+/// [`Level::Avx512Bf16`](crate::Level).
+pub(super) fn run(part: &Part<'_, bf16, bf16>) {
+    // SAFETY: the caller chose this function by the level in use, which was detected.
+    unsafe { run_part(part) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn run_part(part: &Part<'_, bf16, bf16>) {
+    let (rows, columns) = (part.x.len() / part.width, part.weight.len() / part.width);
+    let mut column = 0;
+    while column < columns {
+        let many = columns - column >= BROAD;
+        let mut row = 0;
+        while row < rows {
+            let high = rows - row >= TALL;
+            match (high, many) {
+                (true, true) => tile::<TALL, BROAD>(part, row, column),
+                (false, true) => tile::<1, BROAD>(part, row, column),
+                _ => tile::<1, 1>(part, row, column),
+            }
+            row += if high && many { TALL } else { 1 };
+        }
+        column += if many { BROAD } else { 1 };
+    }
+}
+
+/// Computes `R` rows times `C` columns.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn tile<const R: usize, const C: usize>(part: &Part<'_, bf16, bf16>, row: usize, column: usize) {
+    let width = part.width;
+    let xs: [&[bf16]; R] = std::array::from_fn(|r| &part.x[(row + r) * width..][..width]);
+    let ws: [&[bf16]; C] = std::array::from_fn(|c| &part.weight[(column + c) * width..][..width]);
+    let mut sums = [[_mm512_setzero_ps(); C]; R];
+    let mut at = 0;
+    while at < width {
+        let left = (width - at).min(LANES);
+        let mask = if left == LANES { u32::MAX } else { (1 << left) - 1 };
+        let mut w = [_mm512_setzero_si512(); C];
+        for c in 0..C {
+            w[c] = load(ws[c], at, mask);
+        }
+        for r in 0..R {
+            let x = load(xs[r], at, mask);
+            for c in 0..C {
+                // SAFETY: both types are 512 plain bits.
+                let (x, w) = unsafe {
+                    (transmute::<__m512i, __m512bh>(x), transmute::<__m512i, __m512bh>(w[c]))
+                };
+                sums[r][c] = _mm512_dpbf16_ps(sums[r][c], x, w);
+            }
+        }
+        at += LANES;
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        for (c, sum) in sums.iter().enumerate() {
+            part.set(row + r, column + c, _mm512_reduce_add_ps(*sum));
+        }
+    }
+}
+
+/// Reads the elements from `at` that `mask` has bits for, zeros for the others.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn load(row: &[bf16], at: usize, mask: u32) -> __m512i {
+    debug_assert!(at + (32 - mask.leading_zeros() as usize) <= row.len());
+    // SAFETY: only elements inside the row are read: the mask has a bit for each of them, and a
+    // masked load does not touch the others.
+    unsafe { _mm512_maskz_loadu_epi16(mask, row.as_ptr().add(at).cast()) }
+}

@@ -1,0 +1,147 @@
+//! The linear layer: `out = x weight^T + bias`.
+//!
+//! Weights are read where they are, row by row: an element of the result is a dot product of two
+//! contiguous rows, and a tile of such products shares what it loads. Every product sums its
+//! elements in the same order, whatever the tile.
+
+mod dot;
+#[cfg(target_arch = "x86_64")]
+mod dot_bf16;
+
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use crate::Level;
+use crate::parallel::Scatter;
+use crate::simd::{Element, dispatch};
+
+/// Bytes of `x` that a pass over the weights keeps in the cache of a core.
+const CACHED: usize = 1 << 20;
+/// Multiply-adds below which a second thread costs more than it saves.
+const SERIAL: usize = 1 << 15;
+/// Tasks for every thread, so that a slow core does not hold up the others.
+const TASKS_PER_THREAD: usize = 4;
+/// Rows of weights of a task are a multiple of this, which every tile's height divides.
+const GRAIN: usize = 12;
+
+/// The elements of a matrix as they are stored, row-major.
+#[derive(Clone, Copy, Debug)]
+pub enum Matrix<'a> {
+    /// 32-bit floats.
+    F32(&'a [f32]),
+    /// bfloat16.
+    Bf16(&'a [bf16]),
+    /// IEEE half precision.
+    F16(&'a [f16]),
+}
+
+impl Matrix<'_> {
+    /// Returns the number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(data) => data.len(),
+            Self::Bf16(data) => data.len(),
+            Self::F16(data) => data.len(),
+        }
+    }
+
+    /// Returns whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Writes `x weight^T + bias` to `out`.
+///
+/// `x` is `[rows, width]`, `weight` `[out_width, width]`, `bias` `[out_width]`, `out`
+/// `[rows, out_width]`, with `rows = x.len() / width`. Accumulation is in f32. Under bf16 weights
+/// the elements of `x` are rounded to bf16 first, at every level; under others they are not.
+/// bf16 dot products of the processor take subnormal numbers as zero.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn linear(x: &[f32], weight: Matrix<'_>, bias: Option<&[f32]>, width: usize, out: &mut [f32]) {
+    let (rows, out_width) = (x.len() / width, weight.len() / width);
+    assert_eq!(x.len(), rows * width, "input of rows of {width}");
+    assert_eq!(weight.len(), out_width * width, "weights of rows of {width}");
+    assert_eq!(out.len(), rows * out_width, "output of {rows} rows of {out_width}");
+    assert!(bias.is_none_or(|bias| bias.len() == out_width), "bias of {out_width}");
+    match weight {
+        Matrix::F32(weight) => run(&Call { x, weight, bias, width }, out, wide),
+        Matrix::F16(weight) => run(&Call { x, weight, bias, width }, out, wide),
+        Matrix::Bf16(weight) => {
+            #[cfg(target_arch = "x86_64")]
+            if Level::current() == Level::Avx512Bf16 {
+                let x: Vec<bf16> = x.iter().map(|x| bf16::from_f32(*x)).collect();
+                run(&Call { x: &x, weight, bias, width }, out, dot_bf16::run);
+                return;
+            }
+            let x: Vec<f32> = x.iter().map(|x| bf16::from_f32(*x).to_f32()).collect();
+            run(&Call { x: &x, weight, bias, width }, out, wide);
+        }
+    }
+}
+
+/// The operands of a call.
+pub(crate) struct Call<'a, X, W> {
+    x: &'a [X],
+    weight: &'a [W],
+    bias: Option<&'a [f32]>,
+    width: usize,
+}
+
+/// A part of a call: some rows of `x` times some rows of the weights.
+pub(crate) struct Part<'a, X, W> {
+    x: &'a [X],
+    weight: &'a [W],
+    bias: Option<&'a [f32]>,
+    width: usize,
+    /// Where the part's first element is in the result, and the result's width.
+    at: usize,
+    out_width: usize,
+    out: Scatter,
+}
+
+impl<X, W> Part<'_, X, W> {
+    /// Writes the product of a row of `x` and a row of the weights, both of this part.
+    #[inline(always)]
+    fn set(&self, row: usize, column: usize, product: f32) {
+        let bias = self.bias.map_or(0.0, |bias| bias[column]);
+        // SAFETY: parts of a call have disjoint elements, and `run` holds the result meanwhile.
+        unsafe { self.out.set(self.at + row * self.out_width + column, product + bias) }
+    }
+}
+
+/// Multiplies in vectors of f32.
+fn wide<W: Element>(part: &Part<'_, f32, W>) {
+    dispatch(dot::Dot { part });
+}
+
+/// Cuts a call into parts and runs them on all threads.
+fn run<X: Sync, W: Sync>(
+    call: &Call<'_, X, W>,
+    out: &mut [f32],
+    work: impl Fn(&Part<'_, X, W>) + Sync,
+) {
+    let width = call.width;
+    if width == 0 || out.is_empty() {
+        return;
+    }
+    let (rows, out_width) = (call.x.len() / width, call.weight.len() / width);
+    let tasks = if rows * call.weight.len() <= SERIAL {
+        1
+    } else {
+        TASKS_PER_THREAD * rayon::current_num_threads()
+    };
+    let columns = out_width.div_ceil(tasks).next_multiple_of(GRAIN);
+    let block = (CACHED / (width * size_of::<X>())).max(GRAIN);
+    let out = Scatter::new(out);
+    call.weight.par_chunks(columns * width).enumerate().for_each(|(task, weight)| {
+        let column = task * columns;
+        let bias = call.bias.map(|bias| &bias[column..column + weight.len() / width]);
+        for (index, x) in call.x.chunks(block * width).enumerate() {
+            let at = index * block * out_width + column;
+            work(&Part { x, weight, bias, width, at, out_width, out });
+        }
+    });
+}

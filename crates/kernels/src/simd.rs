@@ -1,0 +1,212 @@
+//! Vectors of f32, so that a kernel is written once for every [`Level`].
+//!
+//! A kernel is an [`Kernel`]; [`dispatch`] runs it compiled for the level in use. All of its code
+//! must be inlined into [`Kernel::run`], which is what gives it the level's instructions.
+
+use half::{bf16, f16};
+
+use crate::Level;
+
+/// A kernel that any vector type can run.
+pub(crate) trait Kernel {
+    /// What it computes.
+    type Output;
+    /// Computes it; to be marked `#[inline(always)]`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Vectors of f32. A value is the proof that the processor has the instructions.
+pub(crate) trait Simd: Copy + Send + Sync {
+    /// A vector.
+    type V: Copy;
+    /// f32 of a vector.
+    const LANES: usize;
+    /// Rows and columns of the largest tile of accumulators that fits into the registers.
+    const TILE: (usize, usize);
+
+    /// Returns `value` in every lane.
+    fn splat(self, value: f32) -> Self::V;
+    /// Reads the first [`Self::LANES`] elements.
+    fn load(self, from: &[f32]) -> Self::V;
+    /// Reads the first [`Self::LANES`] elements, widened.
+    fn load_bf16(self, from: &[bf16]) -> Self::V;
+    /// Reads the first [`Self::LANES`] elements, widened.
+    fn load_f16(self, from: &[f16]) -> Self::V;
+    /// Writes the first [`Self::LANES`] elements.
+    fn store(self, value: Self::V, to: &mut [f32]);
+    /// Returns `a + b`.
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Returns `a - b`.
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Returns `a * b`.
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Returns `a / b`.
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Returns the larger of each lane.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Returns the smaller of each lane.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Returns `a * b + c`, rounded once where the processor can.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Returns each lane rounded to an integer, ties to even.
+    fn round(self, a: Self::V) -> Self::V;
+    /// Returns `2^a` of integers between -126 and 127.
+    fn exp2_of_integer(self, a: Self::V) -> Self::V;
+    /// Returns the sum of all lanes, halves first: the same order at every level of one width.
+    fn sum(self, a: Self::V) -> f32;
+
+    /// Returns `e^a`, with a relative error below 3e-7; zero below -87.3, and no overflow above
+    /// 88.0, where it stays.
+    #[inline(always)]
+    fn exp(self, a: Self::V) -> Self::V {
+        let a = self.min(self.max(a, self.splat(-87.3)), self.splat(88.0));
+        let n = self.round(self.mul(a, self.splat(std::f32::consts::LOG2_E)));
+        // ln 2 in two parts, so that the remainder is exact.
+        let r = self.mul_add(n, self.splat(-0.693_359_4), a);
+        let r = self.mul_add(n, self.splat(2.121_944_4e-4), r);
+        let mut p = self.splat(1.987_569_2e-4);
+        for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+            p = self.mul_add(p, r, self.splat(c));
+        }
+        let p = self.add(self.mul_add(self.mul(r, r), p, r), self.splat(1.0));
+        self.mul(p, self.exp2_of_integer(n))
+    }
+}
+
+/// An element type that widens to f32.
+pub(crate) trait Element: Copy + Default + Send + Sync {
+    /// Reads a vector.
+    fn load<S: Simd>(simd: S, from: &[Self]) -> S::V;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, from: &[Self]) -> S::V {
+        simd.load(from)
+    }
+}
+
+impl Element for bf16 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, from: &[Self]) -> S::V {
+        simd.load_bf16(from)
+    }
+}
+
+impl Element for f16 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, from: &[Self]) -> S::V {
+        simd.load_f16(from)
+    }
+}
+
+/// Reads a vector of what is left of a row, zeros after its end.
+#[inline(always)]
+pub(crate) fn load_rest<S: Simd, E: Element>(simd: S, from: &[E]) -> S::V {
+    let mut padded = [E::default(); 16];
+    padded[..from.len()].copy_from_slice(from);
+    E::load(simd, &padded)
+}
+
+/// Runs a kernel compiled for the level in use.
+pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+    dispatch_at(Level::current(), kernel)
+}
+
+/// Runs a kernel compiled for one level, which must be available.
+pub(crate) fn dispatch_at<K: Kernel>(level: Level, kernel: K) -> K::Output {
+    debug_assert!(level.is_available());
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a level in use was detected on this processor.
+        Level::Avx2 => unsafe { x86::run_avx2(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::Avx512 | Level::Avx512Bf16 => unsafe { x86::run_avx512(kernel) },
+        _ => kernel.run(Portable),
+    }
+}
+
+/// Plain loops over eight lanes.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+impl Portable {
+    #[inline(always)]
+    fn map(a: [f32; 8], b: [f32; 8], f: impl Fn(f32, f32) -> f32) -> [f32; 8] {
+        std::array::from_fn(|i| f(a[i], b[i]))
+    }
+}
+
+impl Simd for Portable {
+    type V = [f32; 8];
+    const LANES: usize = 8;
+    const TILE: (usize, usize) = (2, 2);
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::V {
+        [value; 8]
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> Self::V {
+        std::array::from_fn(|i| from[i])
+    }
+    #[inline(always)]
+    fn load_bf16(self, from: &[bf16]) -> Self::V {
+        std::array::from_fn(|i| f32::from_bits(u32::from(from[i].to_bits()) << 16))
+    }
+    #[inline(always)]
+    fn load_f16(self, from: &[f16]) -> Self::V {
+        std::array::from_fn(|i| from[i].to_f32())
+    }
+    #[inline(always)]
+    fn store(self, value: Self::V, to: &mut [f32]) {
+        to[..8].copy_from_slice(&value);
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        Self::map(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        Self::map(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        Self::map(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        Self::map(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        Self::map(a, b, f32::max)
+    }
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        Self::map(a, b, f32::min)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // Not `f32::mul_add`, which is a library call where the compiler may not assume FMA.
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    fn round(self, a: Self::V) -> Self::V {
+        // Adding and subtracting 1.5 * 2^23 rounds; `round_ties_even` may be a library call.
+        a.map(|a| (a + 12_582_912.0) - 12_582_912.0)
+    }
+    #[inline(always)]
+    fn exp2_of_integer(self, a: Self::V) -> Self::V {
+        a.map(|a| f32::from_bits(((a as i32 + 127) << 23).cast_unsigned()))
+    }
+    #[inline(always)]
+    fn sum(self, a: Self::V) -> f32 {
+        let b: [f32; 4] = std::array::from_fn(|i| a[i] + a[i + 4]);
+        (b[0] + b[2]) + (b[1] + b[3])
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86;
