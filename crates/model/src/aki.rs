@@ -47,16 +47,21 @@ impl Aki {
         checkpoint: &Checkpoint,
         options: LoadOptions,
     ) -> Result<Self, Error> {
-        let weights = Weights::new(checkpoint, &options);
+        let LoadOptions { device, dtype } = options;
+        if let Some(found) = dtype
+            && !matches!(found, Dtype::F32 | Dtype::F16 | Dtype::Bf16)
+        {
+            return Err(Error::Dtype { found });
+        }
+        let weights = Weights::new(checkpoint, &device, dtype);
         let text = weights.pp("lang_model");
-        let device = options.device.clone();
         Ok(Self {
             vision: Siglip::load(&config.vision, &weights.pp("vision_encoder"))?,
             connector: connector::load(&config, &weights.pp("vision_tokenizer"))?,
             vocabulary: Vocabulary::load(&config, &text)?,
             decoder: Decoder::load(&config.text, &text.pp("model"))?,
-            device,
             config,
+            device,
         })
     }
 
@@ -109,7 +114,7 @@ impl Aki {
                 return Err(Error::Inputs { what, expected, found });
             }
         }
-        let features = self.vision.forward(&pixels.to_device(&self.device)?, tap)?;
+        let features = self.vision.forward(pixels, tap)?;
         let tokens = self.connector.forward(&features)?;
         tap.tensor("resampler.output", &tokens);
         Ok(tokens)

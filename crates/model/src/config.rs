@@ -1,11 +1,11 @@
 //! What a model is made of, read from Hugging Face's `config.json`.
 
-mod hf;
+pub(crate) mod hf;
 mod shapes;
 
 use serde_json::Value;
 
-use crate::{Error, Family, RopeConfig};
+use crate::{ConnectorConfig, Error, Family, RopeConfig};
 
 /// Vision encoder, connector, decoder, and how they are joined.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,8 @@ pub struct AkiConfig {
     pub initial_tokenizer_len: usize,
     /// Tokens that were added to the pretrained vocabulary.
     pub num_added_tokens: usize,
-    /// Where the configuration came from; kept for [`Self::to_json`].
+    /// The file with both backbones' sections in it; kept for [`Self::to_json`], so that keys which
+    /// mean nothing here survive.
     source: Value,
 }
 
@@ -51,33 +52,6 @@ pub struct SiglipConfig {
     pub patch_size: usize,
     /// Epsilon of the layer norms.
     pub layer_norm_eps: f64,
-}
-
-/// How features become vision tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConnectorConfig {
-    /// Learned latents read the features: as many tokens as latents.
-    Perceiver(PerceiverConfig),
-    /// Two linear layers: a token for every patch.
-    Mlp,
-}
-
-/// The shape of a Perceiver Resampler.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PerceiverConfig {
-    /// Layers.
-    pub num_layers: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Width of a head.
-    pub head_dim: usize,
-}
-
-impl Default for PerceiverConfig {
-    /// Returns the shape of the published model, which its configuration does not state.
-    fn default() -> Self {
-        Self { num_layers: 6, heads: 8, head_dim: 64 }
-    }
 }
 
 /// The shape of a decoder.
@@ -107,8 +81,10 @@ pub struct DecoderConfig {
     pub rope: RopeConfig,
     /// Whether the output head is the embedding table.
     pub tie_word_embeddings: bool,
-    /// Whether q, k and v have a bias although the family has none.
+    /// Whether the layers around the attention have a bias, in families that leave it open.
     pub attention_bias: bool,
+    /// Whether the feed-forward layers have a bias, in families that leave it open.
+    pub mlp_bias: bool,
 }
 
 impl SiglipConfig {

@@ -7,14 +7,22 @@ use checkpoint::Dtype;
 #[non_exhaustive]
 pub enum Error {
     /// The configuration is not JSON of the expected form.
-    #[error("config.json is malformed")]
+    #[error("configuration is malformed")]
     Json {
         /// What the parser says.
         #[from]
         source: serde_json::Error,
     },
+    /// A section of the configuration lacks a field, or has one of the wrong type.
+    #[error("`{field}` is malformed")]
+    Section {
+        /// The section; `config` is the whole file.
+        field: String,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
     /// A field of the configuration has a value that is not supported.
-    #[error("`{field}` in config.json is `{found}`, expected {expected}")]
+    #[error("`{field}` is `{found}`, expected {expected}")]
     Config {
         /// The field, with the fields around it.
         field: String,
@@ -43,7 +51,7 @@ pub enum Error {
     },
     /// The latents are as many as another number of vision tokens.
     #[error(
-        "tensor `{name}` holds {found} latents, but `num_vision_tokens` in config.json is {expected}"
+        "tensor `{name}` holds {found} latents, but `num_vision_tokens` in the configuration is {expected}"
     )]
     NumLatents {
         /// The name of the latents.
@@ -59,6 +67,12 @@ pub enum Error {
         /// Its name.
         name: String,
         /// Its type.
+        found: Dtype,
+    },
+    /// The model cannot be converted to a type.
+    #[error("the model cannot compute with weights of dtype {found}, expected F32, F16 or BF16")]
+    Dtype {
+        /// The type asked for.
         found: Dtype,
     },
     /// An id is not in the vocabulary.
@@ -79,6 +93,9 @@ pub enum Error {
         /// How many there are.
         found: usize,
     },
+    /// There is nothing to learn from.
+    #[error("no position of the batch has a label")]
+    NoLabels,
     /// The framework failed: out of memory, a device error.
     #[error("tensor computation failed")]
     Tensor {

@@ -24,7 +24,8 @@ pub use candle_core::{DType, Device, Tensor};
 
 pub use crate::aki::{Aki, LoadOptions};
 pub use crate::cache::KvCache;
-pub use crate::config::{AkiConfig, ConnectorConfig, DecoderConfig, PerceiverConfig, SiglipConfig};
+pub use crate::config::{AkiConfig, DecoderConfig, SiglipConfig};
+pub use crate::connector::ConnectorConfig;
 pub use crate::decoder::{Family, Sequence};
 pub use crate::error::Error;
 pub use crate::rope::{RopeConfig, RopeRegime, RopeScaling};

@@ -18,8 +18,7 @@ impl Linear {
     /// Loads `weight` and, if wanted, `bias` of a part of a checkpoint.
     pub(crate) fn load(
         weights: &Weights<'_>,
-        width: usize,
-        out_width: usize,
+        [width, out_width]: [usize; 2],
         has_bias: bool,
     ) -> Result<Self, Error> {
         let weight = weights.matrix("weight", &[out_width, width])?;
@@ -31,33 +30,26 @@ impl Linear {
     pub(crate) fn new(
         weight: Storage,
         bias: Option<Tensor>,
-        width: usize,
-        out_width: usize,
+        [width, out_width]: [usize; 2],
     ) -> Self {
         Self { weight, bias, out_width, width }
     }
 
     /// Applies the layer to the last dimension.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
+        let mut shape = x.dims().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = self.out_width;
+        }
         match &self.weight {
             Storage::Mapped { bytes, dtype } => {
                 let matrix = Storage::as_matrix(bytes, *dtype)?;
-                let bias = self.bias.as_ref().map(|bias| bias.to_vec1::<f32>()).transpose()?;
-                let mut shape = x.dims().to_vec();
-                if let Some(last) = shape.last_mut() {
-                    *last = self.out_width;
-                }
+                let bias = self.bias.as_ref().map(Tensor::to_vec1::<f32>).transpose()?;
                 Ok(ops::linear(x, matrix, bias.as_deref(), self.width, shape)?)
             }
             Storage::Dense(weight) => {
-                let rows = x.elem_count() / self.width;
-                let mut shape = x.dims().to_vec();
-                shape[x.rank() - 1] = self.out_width;
-                let out = x.reshape((rows, self.width))?.matmul(&weight.t()?)?.reshape(shape)?;
-                Ok(match &self.bias {
-                    Some(bias) => out.broadcast_add(bias)?,
-                    None => out,
-                })
+                let x = x.reshape(((), self.width))?;
+                Ok(ops::plain::linear(&x, weight, self.bias.as_ref())?.reshape(shape)?)
             }
         }
     }

@@ -10,8 +10,14 @@ use crate::Error;
 /// of them; positions without a label are not counted.
 ///
 /// # Errors
-/// If the framework fails.
+/// If there are not as many rows as positions, no position after a sequence's first has a label, or
+/// a label is not in the vocabulary.
 pub fn next_token(logits: &Tensor, labels: &[Vec<Option<u32>>]) -> Result<Tensor, Error> {
+    let (found, vocab_size) = logits.dims2()?;
+    let expected = labels.iter().map(Vec::len).sum();
+    if found != expected {
+        return Err(Error::Inputs { what: "rows of logits", expected, found });
+    }
     let mut rows = Vec::new();
     let mut targets = Vec::new();
     let mut start = 0_u32;
@@ -23,6 +29,12 @@ pub fn next_token(logits: &Tensor, labels: &[Vec<Option<u32>>]) -> Result<Tensor
             }
         }
         start += labels.len() as u32;
+    }
+    if rows.is_empty() {
+        return Err(Error::NoLabels);
+    }
+    if let Some(id) = targets.iter().copied().find(|id| *id as usize >= vocab_size) {
+        return Err(Error::TokenId { id, vocab_size });
     }
     let num_labelled = rows.len();
     let rows = Tensor::from_vec(rows, num_labelled, logits.device())?;

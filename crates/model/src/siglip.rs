@@ -1,4 +1,4 @@
-//! SigLIP's vision encoder: patches to features.
+//! `SigLIP`'s vision encoder: patches to features.
 
 use candle_core::Tensor;
 use sequence::AttentionPlan;
@@ -22,12 +22,12 @@ pub(crate) struct Siglip {
 
 #[derive(Debug)]
 struct Layer {
-    layer_norm1: LayerNorm,
+    norm1: LayerNorm,
     q_proj: Linear,
     k_proj: Linear,
     v_proj: Linear,
     out_proj: Linear,
-    layer_norm2: LayerNorm,
+    norm2: LayerNorm,
     fc1: Linear,
     fc2: Linear,
 }
@@ -41,7 +41,7 @@ impl Siglip {
         // A convolution whose stride is its size is a linear layer over flattened patches.
         let kernel = patch.matrix("weight", &[width, channels, size, size])?;
         let bias = Some(patch.tensor("bias", &[width])?);
-        let patch_embedding = Linear::new(kernel, bias, channels * size * size, width);
+        let patch_embedding = Linear::new(kernel, bias, [channels * size * size, width]);
         let position_embedding =
             embeddings.tensor("position_embedding.weight", &[patches, width])?;
         let layers = (0..config.num_hidden_layers)
@@ -56,9 +56,11 @@ impl Siglip {
 
     /// Returns the features of every patch. `// [images, 3, size, size] -> [images, patches, width]`
     pub(crate) fn forward(&self, pixels: &Tensor, tap: &mut dyn Tap) -> Result<Tensor, Error> {
-        let patches = self.patches(pixels)?;
+        let position = &self.position_embedding; // in the type and on the device that compute
+        let pixels = pixels.to_device(position.device())?.to_dtype(position.dtype())?;
+        let patches = self.patches(&pixels)?;
         let x = self.patch_embedding.forward(&patches)?; // [images, patches, width]
-        let mut x = x.broadcast_add(&self.position_embedding)?;
+        let mut x = x.broadcast_add(position)?;
         tap.tensor("vision.embeddings", &x);
         for (index, layer) in self.layers.iter().enumerate() {
             x = layer.forward(&x, &self.plan, self.config.num_attention_heads)?;
@@ -86,22 +88,22 @@ impl Layer {
     fn load(config: &SiglipConfig, weights: &Weights<'_>) -> Result<Self, Error> {
         let (width, inner) = (config.hidden_size, config.intermediate_size);
         let attention = weights.pp("self_attn");
-        let square = |name: &str| Linear::load(&attention.pp(name), width, width, true);
+        let square = |name: &str| Linear::load(&attention.pp(name), [width, width], true);
         let norm = |name: &str| LayerNorm::load(&weights.pp(name), width, config.layer_norm_eps);
         Ok(Self {
-            layer_norm1: norm("layer_norm1")?,
+            norm1: norm("layer_norm1")?,
             q_proj: square("q_proj")?,
             k_proj: square("k_proj")?,
             v_proj: square("v_proj")?,
             out_proj: square("out_proj")?,
-            layer_norm2: norm("layer_norm2")?,
-            fc1: Linear::load(&weights.pp("mlp.fc1"), width, inner, true)?,
-            fc2: Linear::load(&weights.pp("mlp.fc2"), inner, width, true)?,
+            norm2: norm("layer_norm2")?,
+            fc1: Linear::load(&weights.pp("mlp.fc1"), [width, inner], true)?,
+            fc2: Linear::load(&weights.pp("mlp.fc2"), [inner, width], true)?,
         })
     }
 
     fn forward(&self, x: &Tensor, plan: &AttentionPlan, heads: usize) -> Result<Tensor, Error> {
-        let normed = self.layer_norm1.forward(x)?;
+        let normed = self.norm1.forward(x)?;
         let dim = x.dim(2)? / heads;
         let heads = Heads { query: heads, key_value: heads, dim };
         let q = self.q_proj.forward(&normed)?;
@@ -113,7 +115,7 @@ impl Layer {
             rows.push(ops::attention(&q, &k, &v, plan, heads)?);
         }
         let x = (x + self.out_proj.forward(&Tensor::stack(&rows, 0)?)?)?;
-        let inner = ops::gelu_tanh(&self.fc1.forward(&self.layer_norm2.forward(&x)?)?)?;
+        let inner = ops::gelu_tanh(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
         Ok((x + self.fc2.forward(&inner)?)?)
     }
 }

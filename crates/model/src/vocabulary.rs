@@ -33,16 +33,17 @@ impl Vocabulary {
             .then(|| table.matrix("additional_embedding.weight", &[added, hidden]))
             .transpose()?;
         let lm_head = weights.pp("lm_head");
-        let tied = config.text.tie_word_embeddings && !lm_head.has("weight");
-        let head = if tied {
-            Linear::new(embedding.clone(), None, hidden, rows)
+        let weight = if config.text.tie_word_embeddings {
+            embedding.clone()
         } else {
-            // Older exports have no bias; it is zero then.
-            Linear::load(&lm_head, hidden, rows, lm_head.has("bias"))?
+            lm_head.matrix("weight", &[rows, hidden])?
         };
+        // Older exports have no bias; it is zero then.
+        let bias = lm_head.has("bias").then(|| lm_head.tensor("bias", &[rows])).transpose()?;
+        let head = Linear::new(weight, bias, [hidden, rows]);
         let extra = lm_head.pp("additional_fc");
         let added_head = (added > 0)
-            .then(|| Linear::load(&extra, hidden, added, extra.has("bias")))
+            .then(|| Linear::load(&extra, [hidden, added], extra.has("bias")))
             .transpose()?;
         let device = weights.device().clone();
         Ok(Self { base, added, hidden, embedding, added_embedding, head, added_head, device })

@@ -9,7 +9,8 @@ use crate::Error;
 #[derive(Clone, Debug)]
 pub(crate) struct Weights<'a> {
     checkpoint: &'a Checkpoint,
-    options: &'a crate::LoadOptions,
+    device: &'a Device,
+    dtype: Option<Dtype>,
     prefix: String,
 }
 
@@ -23,8 +24,13 @@ pub(crate) enum Storage {
 }
 
 impl<'a> Weights<'a> {
-    pub(crate) fn new(checkpoint: &'a Checkpoint, options: &'a crate::LoadOptions) -> Self {
-        Self { checkpoint, options, prefix: String::new() }
+    /// Returns the whole checkpoint, to be loaded on a device, converted to `dtype` if there is one.
+    pub(crate) fn new(
+        checkpoint: &'a Checkpoint,
+        device: &'a Device,
+        dtype: Option<Dtype>,
+    ) -> Self {
+        Self { checkpoint, device, dtype, prefix: String::new() }
     }
 
     /// Returns the part under a further prefix.
@@ -39,7 +45,7 @@ impl<'a> Weights<'a> {
 
     /// Returns the device that the model is loaded on.
     pub(crate) fn device(&self) -> &Device {
-        &self.options.device
+        self.device
     }
 
     /// Returns whether a tensor exists.
@@ -52,7 +58,8 @@ impl<'a> Weights<'a> {
         self.checkpoint.tensor(&self.name(name)).map(|tensor| tensor.shape.as_slice())
     }
 
-    fn get(&self, name: &str, shape: &[usize]) -> Result<&checkpoint::Tensor, Error> {
+    /// Returns a tensor of the expected shape in the type that the model is to have.
+    fn get(&self, name: &str, shape: &[usize]) -> Result<checkpoint::Tensor, Error> {
         let name = self.name(name);
         let Some(tensor) = self.checkpoint.tensor(&name) else {
             return Err(Error::MissingTensor { name, expected: shape.to_vec() });
@@ -61,54 +68,32 @@ impl<'a> Weights<'a> {
             let (found, expected) = (tensor.shape.clone(), shape.to_vec());
             return Err(Error::TensorShape { name, found, expected });
         }
-        if !matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16) {
-            return Err(Error::TensorDtype { name, found: tensor.dtype });
+        let found = tensor.dtype;
+        if !matches!(found, Dtype::F32 | Dtype::F16 | Dtype::Bf16) {
+            return Err(Error::TensorDtype { name, found });
         }
-        Ok(tensor)
+        let wrong = |_| Error::TensorDtype { name, found };
+        tensor.to_dtype(self.dtype.unwrap_or(found)).map_err(wrong)
     }
 
-    /// Returns a matrix to multiply with or to look rows up in.
+    /// Returns a matrix to multiply with or to look rows up in; what is stored in the right type
+    /// is not copied on the CPU.
     pub(crate) fn matrix(&self, name: &str, shape: &[usize]) -> Result<Storage, Error> {
-        let stored = self.get(name, shape)?;
-        let dtype = self.options.dtype.unwrap_or(stored.dtype);
-        let converted;
-        let tensor = if dtype == stored.dtype {
-            stored
-        } else {
-            let wrong = |_| Error::TensorDtype { name: self.name(name), found: stored.dtype };
-            converted = stored.to_dtype(dtype).map_err(wrong)?;
-            &converted
-        };
-        if self.device().is_cpu() {
-            return Ok(Storage::Mapped { bytes: aligned(&tensor.bytes, dtype), dtype });
+        let checkpoint::Tensor { bytes, dtype, .. } = self.get(name, shape)?;
+        if self.device.is_cpu() {
+            return Ok(Storage::Mapped { bytes, dtype });
         }
-        let dtype = to_candle(dtype);
         let width = shape[1..].iter().product::<usize>();
-        let dense =
-            Tensor::from_raw_buffer(&tensor.bytes, dtype, &[shape[0], width], self.device())?;
-        Ok(Storage::Dense(dense))
+        let shape = [shape[0], width];
+        Ok(Storage::Dense(Tensor::from_raw_buffer(&bytes, to_candle(dtype), &shape, self.device)?))
     }
 
     /// Returns a small tensor in the type of the activations: f32 on the CPU.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
-        let stored = self.get(name, shape)?;
-        let tensor =
-            Tensor::from_raw_buffer(&stored.bytes, to_candle(stored.dtype), shape, self.device())?;
-        let dtype = if self.device().is_cpu() {
-            DType::F32
-        } else {
-            to_candle(self.options.dtype.unwrap_or(stored.dtype))
-        };
-        Ok(tensor.to_dtype(dtype)?)
-    }
-}
-
-/// Returns bytes whose start is aligned for their type: the same ones where they are.
-fn aligned(bytes: &Bytes, dtype: Dtype) -> Bytes {
-    if bytes.as_ptr().align_offset(dtype.size()) == 0 {
-        bytes.clone()
-    } else {
-        Bytes::from(bytes.to_vec())
+        let checkpoint::Tensor { bytes, dtype, .. } = self.get(name, shape)?;
+        let dtype = to_candle(dtype);
+        let tensor = Tensor::from_raw_buffer(&bytes, dtype, shape, self.device)?;
+        Ok(tensor.to_dtype(if self.device.is_cpu() { DType::F32 } else { dtype })?)
     }
 }
 
@@ -162,10 +147,10 @@ impl Storage {
                     match matrix {
                         kernels::Matrix::F32(all) => rows.extend(&all[range]),
                         kernels::Matrix::Bf16(all) => {
-                            rows.extend(all[range].iter().map(|v| v.to_f32()))
+                            rows.extend(all[range].iter().map(|v| v.to_f32()));
                         }
                         kernels::Matrix::F16(all) => {
-                            rows.extend(all[range].iter().map(|v| v.to_f32()))
+                            rows.extend(all[range].iter().map(|v| v.to_f32()));
                         }
                     }
                 }

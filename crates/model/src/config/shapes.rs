@@ -1,16 +1,26 @@
 //! Every tensor of a checkpoint.
 
+use std::collections::BTreeSet;
+
+use checkpoint::Checkpoint;
+
 use super::{AkiConfig, SiglipConfig};
-use crate::connector;
 
 impl AkiConfig {
     /// Returns the name and shape of every tensor of a checkpoint, the encoder's unused pooling
     /// head included.
     pub fn tensor_shapes(&self) -> Vec<(String, Vec<usize>)> {
         let mut shapes = prefixed("vision_encoder", self.vision.tensor_shapes());
-        shapes.extend(prefixed("vision_tokenizer", connector::tensor_shapes(self)));
+        shapes.extend(prefixed("vision_tokenizer", self.connector.tensor_shapes(self)));
         shapes.extend(prefixed("lang_model", self.text_shapes()));
         shapes
+    }
+
+    /// Returns the names of a checkpoint's tensors that the configuration does not ask for.
+    pub fn unused_tensors<'a>(&self, checkpoint: &'a Checkpoint) -> Vec<&'a str> {
+        let known: BTreeSet<String> =
+            self.tensor_shapes().into_iter().map(|(name, _)| name).collect();
+        checkpoint.names().filter(|name| !known.contains(*name)).collect()
     }
 
     fn text_shapes(&self) -> Vec<(String, Vec<usize>)> {
@@ -21,35 +31,26 @@ impl AkiConfig {
             let name = "model.embed_tokens.additional_embedding.weight".to_owned();
             shapes.push((name, vec![added, hidden]));
         }
+        let projections = text.family.projections(text);
         for layer in 0..text.num_hidden_layers {
             let mut of_layer = Vec::new();
-            for (part, parts) in
-                [("self_attn", text.family.qkv(text)), ("mlp", text.family.gate_up(text))]
-            {
-                for linear in parts {
-                    let name = format!("{part}.{}", linear.name);
-                    of_layer.push((format!("{name}.weight"), vec![linear.out_width, hidden]));
-                    if linear.has_bias {
-                        of_layer.push((format!("{name}.bias"), vec![linear.out_width]));
-                    }
+            for linear in projections.iter() {
+                let shape = vec![linear.out_width, linear.width];
+                of_layer.push((format!("{}.weight", linear.name), shape));
+                if linear.has_bias {
+                    of_layer.push((format!("{}.bias", linear.name), vec![linear.out_width]));
                 }
             }
-            let inner = text.num_attention_heads * text.head_dim;
-            for (name, shape) in [
-                ("self_attn.o_proj.weight", vec![hidden, inner]),
-                ("mlp.down_proj.weight", vec![hidden, text.intermediate_size]),
-                ("input_layernorm.weight", vec![hidden]),
-                ("post_attention_layernorm.weight", vec![hidden]),
-            ] {
-                of_layer.push((name.to_owned(), shape));
+            for norm in ["input_layernorm", "post_attention_layernorm"] {
+                of_layer.push((format!("{norm}.weight"), vec![hidden]));
             }
             shapes.extend(prefixed(&format!("model.layers.{layer}"), of_layer));
         }
         shapes.push(("model.norm.weight".to_owned(), vec![hidden]));
         if !text.tie_word_embeddings {
             shapes.push(("lm_head.weight".to_owned(), vec![rows, hidden]));
-            shapes.push(("lm_head.bias".to_owned(), vec![rows]));
         }
+        shapes.push(("lm_head.bias".to_owned(), vec![rows]));
         if added > 0 {
             shapes.push(("lm_head.additional_fc.weight".to_owned(), vec![added, hidden]));
             shapes.push(("lm_head.additional_fc.bias".to_owned(), vec![added]));

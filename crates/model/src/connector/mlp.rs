@@ -1,26 +1,60 @@
-//! The two-layer projector of LLaVA 1.5 (arXiv 2310.03744): a vision token for every patch.
+//! The two-layer projector of `LLaVA` 1.5 (arXiv 2310.03744): a vision token for every patch.
+
+use std::sync::Arc;
 
 use candle_core::Tensor;
+use serde_json::{Value, json};
 
-use super::Connector;
+use super::{Connector, Settings};
 use crate::linear::Linear;
 use crate::weights::Weights;
-use crate::{AkiConfig, Error, ops};
+use crate::{AkiConfig, Error, SiglipConfig, ops};
+
+/// There is nothing to set: the widths are those of the two models.
+#[derive(Debug)]
+pub(super) struct MlpConfig;
 
 /// Linear, GELU, linear.
 #[derive(Debug)]
-pub(super) struct Mlp {
+struct Mlp {
     first: Linear,
     second: Linear,
 }
 
-impl Mlp {
-    pub(super) fn load(config: &AkiConfig, weights: &Weights<'_>) -> Result<Self, Error> {
+impl MlpConfig {
+    #[allow(clippy::unnecessary_wraps, reason = "as every connector's")]
+    pub(super) fn parse(_section: &Value) -> Result<Arc<dyn Settings>, Error> {
+        Ok(Arc::new(Self))
+    }
+}
+
+impl Settings for MlpConfig {
+    fn to_json(&self) -> Value {
+        json!({})
+    }
+
+    fn fixed_num_tokens(&self, vision: &SiglipConfig) -> Option<usize> {
+        Some(vision.num_patches())
+    }
+
+    fn tensor_shapes(&self, config: &AkiConfig) -> Vec<(String, Vec<usize>)> {
         let (width, hidden) = (config.vision.hidden_size, config.text.hidden_size);
-        Ok(Self {
-            first: Linear::load(&weights.pp("0"), width, hidden, true)?,
-            second: Linear::load(&weights.pp("2"), hidden, hidden, true)?,
-        })
+        [
+            ("0.weight", vec![hidden, width]),
+            ("0.bias", vec![hidden]),
+            ("2.weight", vec![hidden, hidden]),
+            ("2.bias", vec![hidden]),
+        ]
+        .map(|(name, shape)| (name.to_owned(), shape))
+        .into()
+    }
+
+    fn load(&self, config: &AkiConfig, weights: &Weights<'_>) -> Result<Box<dyn Connector>, Error> {
+        let (width, hidden) = (config.vision.hidden_size, config.text.hidden_size);
+        Ok(Box::new(Mlp {
+            first: Linear::load(&weights.pp("0"), [width, hidden], true)?,
+            second: Linear::load(&weights.pp("2"), [hidden, hidden], true)?,
+        }))
     }
 }
 
@@ -28,16 +62,4 @@ impl Connector for Mlp {
     fn forward(&self, features: &Tensor) -> Result<Tensor, Error> {
         self.second.forward(&ops::gelu_erf(&self.first.forward(features)?)?)
     }
-}
-
-pub(super) fn tensor_shapes(config: &AkiConfig) -> Vec<(String, Vec<usize>)> {
-    let (width, hidden) = (config.vision.hidden_size, config.text.hidden_size);
-    [
-        ("0.weight", vec![hidden, width]),
-        ("0.bias", vec![hidden]),
-        ("2.weight", vec![hidden, hidden]),
-        ("2.bias", vec![hidden]),
-    ]
-    .map(|(name, shape)| (name.to_owned(), shape))
-    .into()
 }

@@ -1,23 +1,41 @@
 //! The Perceiver Resampler (Flamingo, arXiv 2204.14198): a fixed number of vision tokens.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 use sequence::AttentionPlan;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::Connector;
+use super::{Connector, Settings};
+use crate::config::hf;
 use crate::linear::Linear;
 use crate::norm::LayerNorm;
 use crate::ops::Heads;
 use crate::weights::Weights;
-use crate::{AkiConfig, Error, PerceiverConfig, ops};
+use crate::{AkiConfig, Error, SiglipConfig, ops};
 
-/// The epsilon of PyTorch's layer normalisation.
+/// The epsilon of `PyTorch`'s layer normalisation.
 const EPS: f64 = 1e-5;
 /// The width of the feed-forward layers, in widths of the latents.
 const FF_MULTIPLE: usize = 4;
 
+/// The shape of a Perceiver Resampler.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct PerceiverConfig {
+    num_layers: usize,
+    heads: usize,
+    head_dim: usize,
+}
+
+impl PerceiverConfig {
+    /// The shape of the published model, which its configuration does not state.
+    const PUBLISHED: Self = Self { num_layers: 6, heads: 8, head_dim: 64 };
+}
+
 /// Learned latents that read the features.
 #[derive(Debug)]
-pub(super) struct Perceiver {
+struct Perceiver {
     latents: Tensor,
     layers: Vec<Layer>,
     norm: LayerNorm,
@@ -38,12 +56,62 @@ struct Layer {
     ff_out: Linear,
 }
 
-impl Perceiver {
-    pub(super) fn load(
-        connector: &PerceiverConfig,
-        config: &AkiConfig,
-        weights: &Weights<'_>,
-    ) -> Result<Self, Error> {
+impl PerceiverConfig {
+    pub(super) fn parse(section: &Value) -> Result<Arc<dyn Settings>, Error> {
+        if section.is_null() {
+            return Ok(Arc::new(Self::PUBLISHED));
+        }
+        let config: Self = hf::section("connector", section)?;
+        hf::count("connector.num_layers", config.num_layers)?;
+        hf::count("connector.heads", config.heads)?;
+        hf::count("connector.head_dim", config.head_dim)?;
+        Ok(Arc::new(config))
+    }
+}
+
+impl Settings for PerceiverConfig {
+    fn to_json(&self) -> Value {
+        json!(self)
+    }
+
+    fn fixed_num_tokens(&self, _vision: &SiglipConfig) -> Option<usize> {
+        None
+    }
+
+    fn tensor_shapes(&self, config: &AkiConfig) -> Vec<(String, Vec<usize>)> {
+        let width = config.vision.hidden_size;
+        let inner = self.heads * self.head_dim;
+        let mut shapes = vec![("latents".to_owned(), vec![config.num_vision_tokens, width])];
+        for layer in 0..self.num_layers {
+            let of_layer = [
+                ("0.norm_media.weight", vec![width]),
+                ("0.norm_media.bias", vec![width]),
+                ("0.norm_latents.weight", vec![width]),
+                ("0.norm_latents.bias", vec![width]),
+                ("0.to_q.weight", vec![inner, width]),
+                ("0.to_kv.weight", vec![2 * inner, width]),
+                ("0.to_out.weight", vec![width, inner]),
+                ("1.0.weight", vec![width]),
+                ("1.0.bias", vec![width]),
+                ("1.1.weight", vec![FF_MULTIPLE * width, width]),
+                ("1.3.weight", vec![width, FF_MULTIPLE * width]),
+            ];
+            shapes.extend(of_layer.map(|(name, shape)| (format!("layers.{layer}.{name}"), shape)));
+        }
+        let hidden = config.text.hidden_size;
+        shapes.extend(
+            [
+                ("norm.weight", vec![width]),
+                ("norm.bias", vec![width]),
+                ("projection.weight", vec![hidden, width]),
+                ("projection.bias", vec![hidden]),
+            ]
+            .map(|(name, shape)| (name.to_owned(), shape)),
+        );
+        shapes
+    }
+
+    fn load(&self, config: &AkiConfig, weights: &Weights<'_>) -> Result<Box<dyn Connector>, Error> {
         let (width, num_latents) = (config.vision.hidden_size, config.num_vision_tokens);
         if let Some([found, _]) = weights.shape("latents")
             && *found != num_latents
@@ -52,17 +120,17 @@ impl Perceiver {
             return Err(Error::NumLatents { name, found, expected: num_latents });
         }
         let latents = weights.tensor("latents", &[num_latents, width])?;
-        let layers = (0..connector.num_layers)
-            .map(|index| Layer::load(connector, width, &weights.pp("layers").pp(index)))
+        let layers = (0..self.num_layers)
+            .map(|index| Layer::load(self, width, &weights.pp("layers").pp(index)))
             .collect::<Result<_, _>>()?;
         let hidden = config.text.hidden_size;
-        Ok(Self {
+        Ok(Box::new(Perceiver {
             latents,
             layers,
             norm: LayerNorm::load(&weights.pp("norm"), width, EPS)?,
-            projection: Linear::load(&weights.pp("projection"), width, hidden, true)?,
+            projection: Linear::load(&weights.pp("projection"), [width, hidden], true)?,
             plan: AttentionPlan::full(num_latents, config.vision.num_patches() + num_latents),
-        })
+        }))
     }
 }
 
@@ -87,12 +155,12 @@ impl Layer {
             heads,
             norm_media: LayerNorm::load(&attention.pp("norm_media"), width, EPS)?,
             norm_latents: LayerNorm::load(&attention.pp("norm_latents"), width, EPS)?,
-            to_q: Linear::load(&attention.pp("to_q"), width, inner, false)?,
-            to_kv: Linear::load(&attention.pp("to_kv"), width, 2 * inner, false)?,
-            to_out: Linear::load(&attention.pp("to_out"), inner, width, false)?,
+            to_q: Linear::load(&attention.pp("to_q"), [width, inner], false)?,
+            to_kv: Linear::load(&attention.pp("to_kv"), [width, 2 * inner], false)?,
+            to_out: Linear::load(&attention.pp("to_out"), [inner, width], false)?,
             ff_norm: LayerNorm::load(&ff.pp("0"), width, EPS)?,
-            ff_in: Linear::load(&ff.pp("1"), width, FF_MULTIPLE * width, false)?,
-            ff_out: Linear::load(&ff.pp("3"), FF_MULTIPLE * width, width, false)?,
+            ff_in: Linear::load(&ff.pp("1"), [width, FF_MULTIPLE * width], false)?,
+            ff_out: Linear::load(&ff.pp("3"), [FF_MULTIPLE * width, width], false)?,
         })
     }
 
@@ -119,40 +187,4 @@ impl Layer {
         let inner = ops::gelu_erf(&self.ff_in.forward(&self.ff_norm.forward(&x)?)?)?;
         Ok((x + self.ff_out.forward(&inner)?)?)
     }
-}
-
-pub(super) fn tensor_shapes(
-    connector: &PerceiverConfig,
-    config: &AkiConfig,
-) -> Vec<(String, Vec<usize>)> {
-    let width = config.vision.hidden_size;
-    let inner = connector.heads * connector.head_dim;
-    let mut shapes = vec![("latents".to_owned(), vec![config.num_vision_tokens, width])];
-    for layer in 0..connector.num_layers {
-        let of_layer = [
-            ("0.norm_media.weight", vec![width]),
-            ("0.norm_media.bias", vec![width]),
-            ("0.norm_latents.weight", vec![width]),
-            ("0.norm_latents.bias", vec![width]),
-            ("0.to_q.weight", vec![inner, width]),
-            ("0.to_kv.weight", vec![2 * inner, width]),
-            ("0.to_out.weight", vec![width, inner]),
-            ("1.0.weight", vec![width]),
-            ("1.0.bias", vec![width]),
-            ("1.1.weight", vec![FF_MULTIPLE * width, width]),
-            ("1.3.weight", vec![width, FF_MULTIPLE * width]),
-        ];
-        shapes.extend(of_layer.map(|(name, shape)| (format!("layers.{layer}.{name}"), shape)));
-    }
-    let hidden = config.text.hidden_size;
-    shapes.extend(
-        [
-            ("norm.weight", vec![width]),
-            ("norm.bias", vec![width]),
-            ("projection.weight", vec![hidden, width]),
-            ("projection.bias", vec![hidden]),
-        ]
-        .map(|(name, shape)| (name.to_owned(), shape)),
-    );
-    shapes
 }

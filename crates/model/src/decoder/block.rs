@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Tensor};
 
 use super::Sequence;
-use super::family::Part;
+use super::family::Projection;
 use crate::linear::Linear;
 use crate::norm::RmsNorm;
 use crate::ops::Heads;
@@ -30,23 +30,20 @@ impl Block {
             key_value: config.num_key_value_heads,
             dim: config.head_dim,
         };
-        let (attention, mlp) = (weights.pp("self_attn"), weights.pp("mlp"));
-        let load = |weights: &Weights<'_>, parts: Vec<Part>| {
-            let load = |part: &Part| {
-                Linear::load(&weights.pp(part.name), hidden, part.out_width, part.has_bias)
-            };
-            parts.iter().map(load).collect::<Result<Vec<_>, _>>()
+        let projections = config.family.projections(config);
+        let load = |part: &Projection| {
+            Linear::load(&weights.pp(part.name), [part.width, part.out_width], part.has_bias)
         };
+        let all = |parts: &[Projection]| parts.iter().map(load).collect::<Result<Vec<_>, _>>();
         let norm = |name: &str| RmsNorm::load(&weights.pp(name), hidden, config.rms_norm_eps);
-        let inner = heads.query * heads.dim;
         Ok(Self {
             heads,
             input_layernorm: norm("input_layernorm")?,
-            qkv: load(&attention, config.family.qkv(config))?,
-            o_proj: Linear::load(&attention.pp("o_proj"), inner, hidden, false)?,
+            qkv: all(&projections.qkv)?,
+            o_proj: load(&projections.o)?,
             post_attention_layernorm: norm("post_attention_layernorm")?,
-            gate_up: load(&mlp, config.family.gate_up(config))?,
-            down_proj: Linear::load(&mlp.pp("down_proj"), config.intermediate_size, hidden, false)?,
+            gate_up: all(&projections.gate_up)?,
+            down_proj: load(&projections.down)?,
         })
     }
 
@@ -86,10 +83,12 @@ impl Block {
         for sequence in batch {
             let rows = sequence.plan.num_rows();
             let of = |x: &Tensor| x.narrow(0, start, rows);
-            let (q, mut k, mut v) = (of(&q)?, of(&k)?, of(&v)?);
-            if let Some(cache) = &mut sequence.cache {
-                (k, v) = cache.write(layer, &k, &v)?;
-            }
+            let (q, k, v) = (of(&q)?, of(&k)?, of(&v)?);
+            let (k, v) = match &mut sequence.cache {
+                Some(cache) => cache.write(layer, &k, &v)?,
+                // Rounded as a cache would, so that having one changes nothing.
+                None => (k.to_dtype(self.dtype())?, v.to_dtype(self.dtype())?),
+            };
             outs.push(ops::attention(&q, &k, &v, sequence.plan, self.heads)?);
             start += rows;
         }

@@ -1,7 +1,8 @@
 //! The operations that the model is written in.
 //!
 //! On the CPU each is one node over a kernel; elsewhere it is the composition in [`plain`], which
-//! is also what the tests compare the kernels with. No other code asks where a tensor lives.
+//! is also what the tests compare the kernels with. Besides loading, no
+//! other code asks where a tensor lives.
 
 mod fused;
 pub mod plain;

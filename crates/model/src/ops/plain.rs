@@ -5,6 +5,18 @@ use sequence::AttentionPlan;
 
 use super::Heads;
 
+/// Multiplies by the transposed weight and adds the bias. `// [rows, width] -> [rows, out_width]`
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let out = x.matmul(&weight.t()?)?;
+    match bias {
+        Some(bias) => out.broadcast_add(bias),
+        None => Ok(out),
+    }
+}
+
 /// See [`super::layer_norm`].
 ///
 /// # Errors
