@@ -42,9 +42,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// Returns `a / b`.
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
-    /// Returns the larger of each lane.
+    /// Returns the larger of each lane; `b` if one of them is not a number.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
-    /// Returns the smaller of each lane.
+    /// Returns the smaller of each lane; `b` if one of them is not a number.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// Returns `a * b + c`, rounded once where the processor can.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
@@ -55,11 +55,11 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Returns the sum of all lanes, halves first: the same order at every level of one width.
     fn sum(self, a: Self::V) -> f32;
 
-    /// Returns `e^a`, with a relative error below 3e-7; zero below -87.3, and no overflow above
-    /// 88.0, where it stays.
+    /// Returns `e^a`, with a relative error below 3e-7. It stays at the value of -87.3, about 1e-38,
+    /// below it and at that of 88.0 above; what is not a number stays so.
     #[inline(always)]
     fn exp(self, a: Self::V) -> Self::V {
-        let a = self.min(self.max(a, self.splat(-87.3)), self.splat(88.0));
+        let a = self.min(self.splat(88.0), self.max(self.splat(-87.3), a));
         let n = self.round(self.mul(a, self.splat(std::f32::consts::LOG2_E)));
         // ln 2 in two parts, so that the remainder is exact.
         let r = self.mul_add(n, self.splat(-0.693_359_4), a);
@@ -181,11 +181,11 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {
-        Self::map(a, b, f32::max)
+        Self::map(a, b, |a, b| if a > b { a } else { b })
     }
     #[inline(always)]
     fn min(self, a: Self::V, b: Self::V) -> Self::V {
-        Self::map(a, b, f32::min)
+        Self::map(a, b, |a, b| if a < b { a } else { b })
     }
     #[inline(always)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {

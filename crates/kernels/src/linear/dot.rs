@@ -22,17 +22,22 @@ impl<W: Element> Kernel for Dot<'_, W> {
             let many = columns - column >= broad;
             let mut row = 0;
             while row < rows {
-                let high = rows - row >= tall;
-                match (S::TILE, high, many) {
-                    ((6, 4), true, true) => tile::<S, W, 6, 4>(simd, part, row, column),
-                    ((6, 4), false, true) => tile::<S, W, 1, 4>(simd, part, row, column),
-                    ((3, 3), true, true) => tile::<S, W, 3, 3>(simd, part, row, column),
-                    ((3, 3), false, true) => tile::<S, W, 1, 3>(simd, part, row, column),
-                    ((2, 2), true, true) => tile::<S, W, 2, 2>(simd, part, row, column),
-                    ((2, 2), false, true) => tile::<S, W, 1, 2>(simd, part, row, column),
+                let height = if many { tall.min(rows - row) } else { 1 };
+                match (S::TILE, height, many) {
+                    ((6, 4), 6, true) => tile::<S, W, 6, 4>(simd, part, row, column),
+                    ((6, 4), 5, true) => tile::<S, W, 5, 4>(simd, part, row, column),
+                    ((6, 4), 4, true) => tile::<S, W, 4, 4>(simd, part, row, column),
+                    ((6, 4), 3, true) => tile::<S, W, 3, 4>(simd, part, row, column),
+                    ((6, 4), 2, true) => tile::<S, W, 2, 4>(simd, part, row, column),
+                    ((6, 4), _, true) => tile::<S, W, 1, 4>(simd, part, row, column),
+                    ((3, 3), 3, true) => tile::<S, W, 3, 3>(simd, part, row, column),
+                    ((3, 3), 2, true) => tile::<S, W, 2, 3>(simd, part, row, column),
+                    ((3, 3), _, true) => tile::<S, W, 1, 3>(simd, part, row, column),
+                    ((2, 2), 2, true) => tile::<S, W, 2, 2>(simd, part, row, column),
+                    ((2, 2), _, true) => tile::<S, W, 1, 2>(simd, part, row, column),
                     _ => tile::<S, W, 1, 1>(simd, part, row, column),
                 }
-                row += if high && many { tall } else { 1 };
+                row += height;
             }
             column += if many { broad } else { 1 };
         }

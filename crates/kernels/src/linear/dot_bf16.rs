@@ -30,13 +30,17 @@ fn run_part(part: &Part<'_, bf16, bf16>) {
         let many = columns - column >= BROAD;
         let mut row = 0;
         while row < rows {
-            let high = rows - row >= TALL;
-            match (high, many) {
-                (true, true) => tile::<TALL, BROAD>(part, row, column),
-                (false, true) => tile::<1, BROAD>(part, row, column),
-                _ => tile::<1, 1>(part, row, column),
+            let height = if many { TALL.min(rows - row) } else { 1 };
+            match (height, many) {
+                (TALL, true) => tile::<TALL, BROAD>(part, row, column),
+                (5, true) => tile::<5, BROAD>(part, row, column),
+                (4, true) => tile::<4, BROAD>(part, row, column),
+                (3, true) => tile::<3, BROAD>(part, row, column),
+                (2, true) => tile::<2, BROAD>(part, row, column),
+                (_, true) => tile::<1, BROAD>(part, row, column),
+                (_, false) => tile::<1, 1>(part, row, column),
             }
-            row += if high && many { TALL } else { 1 };
+            row += height;
         }
         column += if many { BROAD } else { 1 };
     }

@@ -72,14 +72,19 @@ pub fn linear(x: &[f32], weight: Matrix<'_>, bias: Option<&[f32]>, width: usize,
         Matrix::Bf16(weight) => {
             #[cfg(target_arch = "x86_64")]
             if Level::current() == Level::Avx512Bf16 {
-                let x: Vec<bf16> = x.iter().map(|x| bf16::from_f32(*x)).collect();
+                let x = rounded(x, |x| x);
                 run(&Call { x: &x, weight, bias, width }, out, dot_bf16::run);
                 return;
             }
-            let x: Vec<f32> = x.iter().map(|x| bf16::from_f32(*x).to_f32()).collect();
+            let x = rounded(x, bf16::to_f32);
             run(&Call { x: &x, weight, bias, width }, out, wide);
         }
     }
+}
+
+/// Rounds to bf16, and stores that as the caller likes.
+fn rounded<T: Send>(x: &[f32], store: impl Fn(bf16) -> T + Sync) -> Vec<T> {
+    x.par_iter().with_min_len(SERIAL).map(|x| store(bf16::from_f32(*x))).collect()
 }
 
 /// The operands of a call.

@@ -139,3 +139,25 @@ fn keys_that_no_row_sees_do_not_matter() {
         assert_eq!(attend(&keys), before, "{level:?}");
     });
 }
+
+#[test]
+fn what_is_not_a_number_is_not_hidden() {
+    let shape = AttentionShape { heads: 1, kv_heads: 1, head_dim: 4, scale: 0.5 };
+    let mut random = Random(6);
+    let keys = random.floats(9 * 4);
+    for rows in [1, 8] {
+        let mut q = random.floats(rows * 4);
+        q[2] = f32::NAN;
+        let ranges = vec![0..9; rows];
+        let row_starts: Vec<u32> = (0..=rows as u32).collect();
+        at_every_level(|level| {
+            let kv = Matrix::F32(&keys);
+            let kv = KeyValues { keys: kv, values: kv, head_stride: 4, key_stride: 4 };
+            let visible = Visible { ranges: &ranges, row_starts: &row_starts };
+            let mut out = vec![0.0; q.len()];
+            attention(&q, kv, visible, shape, &mut out);
+            assert!(out[..4].iter().all(|v| v.is_nan()), "{level:?}: {out:?}");
+            assert!(out[4..].iter().all(|v| v.is_finite()), "{level:?}: {out:?}");
+        });
+    }
+}

@@ -61,8 +61,9 @@ fn a_row_does_not_depend_on_its_neighbours_or_on_the_number_of_threads() {
     let x = random.floats(rows * width);
     let weight = random.floats(columns * width);
     let short: Vec<bf16> = weight.iter().map(|w| bf16::from_f32(*w)).collect();
+    let half: Vec<f16> = weight.iter().map(|w| f16::from_f32(*w)).collect();
     at_every_level(|level| {
-        for matrix in [Matrix::F32(&weight), Matrix::Bf16(&short)] {
+        for matrix in [Matrix::F32(&weight), Matrix::Bf16(&short), Matrix::F16(&half)] {
             let mut together = vec![0.0; rows * columns];
             linear(&x, matrix, None, width, &mut together);
             let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
