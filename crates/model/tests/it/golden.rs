@@ -1,78 +1,72 @@
-use checkpoint::Checkpoint;
-use model::{Aki, AkiConfig, Device, LoadOptions, NoTap, Sequence, Tap, Tensor};
-use sequence::{AttentionPolicy, Layout, Role, TokenId};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+//! Every intermediate result of one prompt, against the golden traces.
 
-fn dir(name: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../goldens")).join(name)
-}
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{Aki, Sequence, Tap, Tensor};
+use sequence::AttentionPolicy;
+
+use crate::support::{self, Prompt, SETS};
+
+const TOLERANCE: f32 = 1e-5;
+
+/// Results that do not depend on the attention policy have no prefix in the goldens.
+const SHARED: [&str; 3] = ["vision.", "resampler.", "text."];
+/// What a golden trace holds besides results.
+const INPUTS: [&str; 4] = ["input_ids", "pixel_values", "mutual.mask", "causal.mask"];
+
 #[derive(Default)]
-struct Trace(BTreeMap<String, Tensor>);
+struct Trace(BTreeMap<String, Vec<f32>>);
+
 impl Tap for Trace {
     fn tensor(&mut self, name: &str, value: &Tensor) {
-        self.0.insert(name.to_owned(), value.clone());
+        let before = self.0.insert(name.to_owned(), support::elements(value));
+        assert!(before.is_none(), "`{name}` came twice");
     }
 }
-fn f32s(c: &Checkpoint, n: &str) -> Vec<f32> {
-    c.tensor(n).unwrap().bytes.as_f32().unwrap().to_vec()
+
+fn trace(aki: &Aki, prompt: &Prompt, policy: AttentionPolicy) -> Trace {
+    let mut trace = Trace::default();
+    let features = aki.see(&prompt.pixels, &mut trace).expect("the pixels fit");
+    let features = [features.get(0).expect("there is one image")];
+    let embeddings = aki.embed(&prompt.ids, &prompt.layout, &features).expect("all fit");
+    trace.tensor("text.embeddings", &embeddings);
+    let plan = policy.plan(&prompt.layout);
+    let mut batch = [Sequence { plan: &plan, cache: None }];
+    let hidden = aki.forward(&embeddings, &mut batch, &mut trace).expect("the plan fits");
+    trace.tensor("logits", &aki.logits(&hidden).expect("the width fits"));
+    trace
 }
-fn i64s(c: &Checkpoint, n: &str) -> Vec<i64> {
-    c.tensor(n)
-        .unwrap()
-        .bytes
-        .chunks_exact(8)
-        .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
-        .collect()
-}
-fn close(name: &str, found: &Tensor, expected: &[f32]) {
-    let found: Vec<f32> = found.flatten_all().unwrap().to_vec1().unwrap();
-    assert_eq!(found.len(), expected.len(), "{name}");
-    let max = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
-    let err = found.iter().zip(expected).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / max;
-    eprintln!("{name} {err:e}");
-    assert!(err < 1e-5, "{name} {err}");
+
+fn assert_follows_trace(set: &str, policy: AttentionPolicy) {
+    let golden = support::open(set, "trace.safetensors");
+    let prefix = format!("{}.", policy.name());
+    let found = trace(&support::golden_model(set), &Prompt::of(set), policy);
+    let mut compared = BTreeSet::new();
+    for (name, values) in &found.0 {
+        let is_shared = SHARED.iter().any(|part| name.starts_with(part));
+        let name = if is_shared { name.clone() } else { format!("{prefix}{name}") };
+        let error = support::relative_error(values, &support::f32s(&golden, &name));
+        assert!(error < TOLERANCE, "{set}: `{name}` is {error:e} off");
+        compared.insert(name);
+    }
+    let is_compared = |name: &&str| {
+        let is_shared = SHARED.iter().any(|part| name.starts_with(part));
+        !INPUTS.contains(name) && (is_shared || name.starts_with(&prefix))
+    };
+    let expected: BTreeSet<_> = golden.names().filter(is_compared).map(str::to_owned).collect();
+    assert_eq!(compared, expected, "{set}: the names of the trace");
 }
 
 #[test]
-fn traces() {
-    for set in ["base", "gqa", "longrope"] {
-        let d = dir(set);
-        let config =
-            AkiConfig::from_json(&std::fs::read_to_string(d.join("model/config.json")).unwrap())
-                .unwrap();
-        let aki =
-            Aki::load(config, &Checkpoint::open(d.join("model")).unwrap(), LoadOptions::default())
-                .unwrap();
-        let g = Checkpoint::open(d.join("trace.safetensors")).unwrap();
-        let ids = i64s(&g, "input_ids");
-        let image = ids.iter().position(|id| *id == 501).unwrap();
-        let mark = ids.len() - 1;
-        assert_eq!(ids[mark], 490);
-        let layout = Layout::new()
-            .text(Role::System, image)
-            .image(8)
-            .text(Role::User, mark - image - 1)
-            .reply_mark();
-        let ids: Vec<TokenId> = ids.iter().map(|id| TokenId(*id as u32)).collect();
-        let px = Tensor::from_vec(f32s(&g, "pixel_values"), (1, 3, 56, 56), &Device::Cpu).unwrap();
-        for (policy, prefix) in
-            [(AttentionPolicy::ModalityMutual, "mutual."), (AttentionPolicy::Causal, "causal.")]
-        {
-            let mut tap = Trace::default();
-            let features = aki.see(&px, &mut tap).unwrap().get(0).unwrap();
-            let e = aki.embed(&ids, &layout, &[features]).unwrap();
-            tap.tensor("text.embeddings", &e);
-            let plan = policy.plan(&layout);
-            let h =
-                aki.forward(&e, &mut [Sequence { plan: &plan, cache: None }], &mut tap).unwrap();
-            tap.tensor("logits", &aki.logits(&h).unwrap());
-            for (name, t) in &tap.0 {
-                let golden =
-                    if g.tensor(name).is_some() { name.clone() } else { format!("{prefix}{name}") };
-                close(&format!("{set} {golden}"), t, &f32s(&g, &golden));
-            }
-            let _ = NoTap;
-        }
+fn every_result_under_mutual_attention_follows_the_reference() {
+    for set in SETS {
+        assert_follows_trace(set, AttentionPolicy::ModalityMutual);
+    }
+}
+
+#[test]
+fn every_result_under_causal_attention_follows_the_reference() {
+    for set in SETS {
+        assert_follows_trace(set, AttentionPolicy::Causal);
     }
 }

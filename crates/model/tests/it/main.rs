@@ -1,2 +1,6 @@
 //! Integration tests.
+
 mod golden;
+mod loss;
+mod shapes;
+mod support;
