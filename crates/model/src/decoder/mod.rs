@@ -70,10 +70,9 @@ impl Decoder {
         }
         let angles = self.angles(batch)?;
         let mut x = embeddings.clone();
-        let last = self.blocks.len() - 1;
         for (index, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x, index, &angles, batch)?;
-            if index < last {
+            if index + 1 < self.blocks.len() {
                 tap.tensor(&format!("layer.{index}"), &x);
             }
         }
