@@ -143,6 +143,7 @@ pub(crate) fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
     let largest = expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
     // Not `max`, which would drop a NaN.
     let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-    let most = differences.fold(0.0, |most, d| if most.is_nan() || d <= most { most } else { d });
+    let most =
+        differences.fold(0.0_f32, |most, d| if most.is_nan() || d <= most { most } else { d });
     most / largest
 }
