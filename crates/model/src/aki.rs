@@ -114,6 +114,10 @@ impl Aki {
                 return Err(Error::Inputs { what, expected, found });
             }
         }
+        if pixels.dim(0)? == 0 {
+            let shape = (0, self.config.num_vision_tokens, self.config.text.hidden_size);
+            return Ok(Tensor::zeros(shape, DType::F32, &self.device)?);
+        }
         let features = self.vision.forward(pixels, tap)?;
         let tokens = self.connector.forward(&features)?;
         tap.tensor("resampler.output", &tokens);
@@ -146,7 +150,9 @@ impl Aki {
             if span.kind != SpanKind::Image {
                 parts.push(self.vocabulary.embed(here)?);
             } else if let Some(image) = images.next() {
-                count("vision tokens of an image", span.len, image.dim(0)?)?;
+                let (len, width) = image.dims2()?;
+                count("vision tokens of an image", span.len, len)?;
+                count("elements of a vision token", self.config.text.hidden_size, width)?;
                 parts.push(image.clone());
             }
         }

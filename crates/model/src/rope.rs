@@ -123,3 +123,107 @@ impl RopeScaling {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD_DIM: usize = 96;
+    const POSITIONS: [u32; 8] = [0, 1, 2, 300, 4095, 4096, 70_000, 131_071];
+
+    fn assert_tables(
+        config: &RopeConfig,
+        regime: RopeRegime,
+        expected: impl Fn(u32, usize) -> (f64, f64),
+    ) {
+        let (cos, sin) = config.tables(&POSITIONS, regime, HEAD_DIM, &Device::Cpu).unwrap();
+        let (cos, sin) = (cos.to_vec2::<f32>().unwrap(), sin.to_vec2::<f32>().unwrap());
+        for (row, position) in POSITIONS.into_iter().enumerate() {
+            for i in 0..HEAD_DIM / 2 {
+                let (expected_cos, expected_sin) = expected(position, i);
+                for (found, expected) in [(cos[row][i], expected_cos), (sin[row][i], expected_sin)]
+                {
+                    // Half a unit in the last place of a number up to 1.2; the two ways of
+                    // computing an angle differ by far less.
+                    assert!((f64::from(found) - expected).abs() < 1.3e-7, "{position}, {i}");
+                }
+            }
+        }
+    }
+
+    /// `theta^(-2i / head_dim)` by repeated multiplication.
+    fn plain(theta: f64, i: usize) -> f64 {
+        let ratio = (-theta.ln() * 2.0 / HEAD_DIM as f64).exp();
+        (0..i).fold(1.0, |frequency, _| frequency * ratio)
+    }
+
+    #[test]
+    fn plain_angles_are_exact_far_out() {
+        let config = RopeConfig { theta: 10_000.0, scaling: RopeScaling::None };
+        assert_tables(&config, RopeRegime::Short, |position, i| {
+            let angle = f64::from(position) * plain(10_000.0, i);
+            (angle.cos(), angle.sin())
+        });
+        assert_eq!(config.regime(1 << 20), RopeRegime::Short);
+    }
+
+    #[test]
+    fn longrope_scales_every_sequence_and_slows_it_by_its_length() {
+        let short: Vec<f64> = (0..48).map(|i| 1.0 + 0.04 * f64::from(i)).collect();
+        let long: Vec<f64> = (0..48).map(|i| 1.0 + 1.3 * f64::from(i)).collect();
+        let config = RopeConfig {
+            theta: 10_000.0,
+            scaling: RopeScaling::LongRope {
+                short_factor: short.clone(),
+                long_factor: long.clone(),
+                original_max_positions: 4096,
+                attention_factor: 1.190_238_07,
+            },
+        };
+        for (regime, factors) in [(RopeRegime::Short, short), (RopeRegime::Long, long)] {
+            assert_tables(&config, regime, |position, i| {
+                let angle = f64::from(position) * plain(10_000.0, i) / factors[i];
+                (angle.cos() * 1.190_238_07, angle.sin() * 1.190_238_07)
+            });
+        }
+        assert_eq!(
+            (config.regime(4096), config.regime(4097)),
+            (RopeRegime::Short, RopeRegime::Long)
+        );
+    }
+
+    #[test]
+    fn llama3_keeps_short_waves_slows_long_ones_and_blends_between() {
+        let config = RopeConfig {
+            theta: 500_000.0,
+            scaling: RopeScaling::Llama3 {
+                factor: 8.0,
+                low_freq_factor: 1.0,
+                high_freq_factor: 4.0,
+                original_max_positions: 8192,
+            },
+        };
+        let mut kinds = [0; 3];
+        for i in 0..HEAD_DIM / 2 {
+            let frequency = plain(500_000.0, i);
+            // Turns within the original context: at least four of them, at most one, or between.
+            let turns = 8192.0 * frequency / std::f64::consts::TAU;
+            let share = ((turns - 1.0) / 3.0).clamp(0.0, 1.0);
+            kinds[if share >= 1.0 {
+                0
+            } else if share <= 0.0 {
+                1
+            } else {
+                2
+            }] += 1;
+        }
+        assert!(kinds.iter().all(|count| *count > 2), "{kinds:?}");
+        assert_tables(&config, RopeRegime::Short, |position, i| {
+            let frequency = plain(500_000.0, i);
+            let turns = 8192.0 * frequency / std::f64::consts::TAU;
+            let share = ((turns - 1.0) / 3.0).clamp(0.0, 1.0);
+            let angle = f64::from(position) * frequency * (share + (1.0 - share) / 8.0);
+            (angle.cos(), angle.sin())
+        });
+    }
+}

@@ -159,3 +159,51 @@ impl Storage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint(dtype: Dtype) -> Checkpoint {
+        let values: Vec<u8> = (0..12_u8).flat_map(|value| f32::from(value).to_le_bytes()).collect();
+        let bytes = Bytes::from(values);
+        let tensor = checkpoint::Tensor { dtype: Dtype::F32, shape: vec![3, 4], bytes };
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("model.safetensors");
+        let tensor = tensor.to_dtype(dtype).unwrap();
+        checkpoint::save_file(&file, [("table", &tensor)]).unwrap();
+        Checkpoint::open(&file).unwrap()
+    }
+
+    #[test]
+    fn a_matrix_on_the_cpu_is_the_mapped_bytes() {
+        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+            let checkpoint = checkpoint(dtype);
+            for wanted in [None, Some(dtype)] {
+                let weights = Weights::new(&checkpoint, &Device::Cpu, wanted);
+                let Storage::Mapped { bytes, dtype: found } =
+                    weights.matrix("table", &[3, 4]).unwrap()
+                else {
+                    panic!("not mapped");
+                };
+                let mapped = &checkpoint.tensor("table").unwrap().bytes;
+                assert_eq!((bytes.as_ptr(), found), (mapped.as_ptr(), dtype));
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_the_same_from_either_storage() {
+        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+            let checkpoint = checkpoint(dtype);
+            let weights = Weights::new(&checkpoint, &Device::Cpu, None);
+            let mapped = weights.matrix("table", &[3, 4]).unwrap();
+            let dense = Storage::Dense(weights.tensor("table", &[3, 4]).unwrap());
+            for storage in [mapped, dense] {
+                let rows = storage.rows(&[2, 0, 2], 4, &Device::Cpu).unwrap();
+                let rows = rows.to_vec2::<f32>().unwrap();
+                assert_eq!(rows, [[8., 9., 10., 11.], [0., 1., 2., 3.], [8., 9., 10., 11.]]);
+            }
+        }
+    }
+}

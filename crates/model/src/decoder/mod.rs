@@ -61,7 +61,7 @@ impl Decoder {
         batch: &mut [Sequence<'_>],
         tap: &mut dyn Tap,
     ) -> Result<Tensor, Error> {
-        check(embeddings, batch)?;
+        self.check(embeddings, batch)?;
         for sequence in batch.iter_mut() {
             let needed = sequence.plan.first_row() + sequence.plan.num_rows();
             if let Some(cache) = &mut sequence.cache {
@@ -99,21 +99,31 @@ impl Decoder {
         let (cos, sin): (Vec<_>, Vec<_>) = tables.into_iter().unzip();
         Ok((Tensor::cat(&cos, 0)?, Tensor::cat(&sin, 0)?))
     }
+
+    /// Checks that a batch's plans fit its embeddings and caches.
+    fn check(&self, embeddings: &Tensor, batch: &[Sequence<'_>]) -> Result<(), Error> {
+        let (found, width) = embeddings.dims2()?;
+        let num_rows = batch.iter().map(|sequence| sequence.plan.num_rows()).sum();
+        expect("embeddings", num_rows, found)?;
+        expect("elements of an embedding", self.config.hidden_size, width)?;
+        for Sequence { plan, cache } in batch {
+            let cached = cache.as_ref().map_or(0, |cache| cache.len());
+            expect("cached positions", plan.first_row(), cached)?;
+            let seen = plan.ranges().iter().map(|range| range.end as usize).max().unwrap_or(0);
+            let num_keys = plan.first_row() + plan.num_rows();
+            if seen > num_keys {
+                // Some row reads ahead, an image its question: they have to come together.
+                return Err(Error::Inputs {
+                    what: "positions through the last that a row sees",
+                    expected: seen,
+                    found: num_keys,
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Checks that a batch's plans fit its embeddings and caches.
-fn check(embeddings: &Tensor, batch: &[Sequence<'_>]) -> Result<(), Error> {
-    let expected = batch.iter().map(|sequence| sequence.plan.num_rows()).sum();
-    let found = embeddings.dim(0)?;
-    if found != expected {
-        return Err(Error::Inputs { what: "embeddings", expected, found });
-    }
-    for sequence in batch {
-        let found = sequence.cache.as_ref().map_or(0, |cache| cache.len());
-        let expected = sequence.plan.first_row();
-        if found != expected {
-            return Err(Error::Inputs { what: "cached positions", expected, found });
-        }
-    }
-    Ok(())
+fn expect(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
+    if expected == found { Ok(()) } else { Err(Error::Inputs { what, expected, found }) }
 }

@@ -7,7 +7,7 @@
 mod fused;
 pub mod plain;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 use sequence::AttentionPlan;
 
 /// How many heads there are and how wide they are.
@@ -29,6 +29,7 @@ pub(crate) fn linear(
     width: usize,
     shape: Vec<usize>,
 ) -> Result<Tensor> {
+    last_dim("linear", x, width)?;
     fused::apply(x, "linear", shape, |x, out| kernels::linear(x, weight, bias, width, out))
 }
 
@@ -37,6 +38,8 @@ pub(crate) fn linear(
 /// # Errors
 /// If the shapes do not fit.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    last_dim("layer norm", x, weight.dims1()?)?;
+    last_dim("layer norm", x, bias.dims1()?)?;
     if x.device().is_cpu() {
         fused::layer_norm(x, weight, bias, eps)
     } else {
@@ -49,6 +52,7 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 /// # Errors
 /// If the shapes do not fit.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    last_dim("rms norm", x, weight.dims1()?)?;
     if x.device().is_cpu() {
         fused::rms_norm(x, weight, eps)
     } else {
@@ -77,6 +81,10 @@ pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the width is odd.
 pub fn silu_gate(gate_up: &Tensor) -> Result<Tensor> {
+    let width = gate_up.dims().last().copied().unwrap_or(0);
+    if !width.is_multiple_of(2) {
+        bail!("silu gate: {width} gates and ups are not two halves");
+    }
     if gate_up.device().is_cpu() { fused::silu_gate(gate_up) } else { plain::silu_gate(gate_up) }
 }
 
@@ -85,6 +93,11 @@ pub fn silu_gate(gate_up: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit.
 pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    let (tokens, width) = x.dims2()?;
+    let (rows, half) = cos.dims2()?;
+    if rows != tokens || sin.dims2()? != (rows, half) || !width.is_multiple_of(2 * half) {
+        bail!("rope: angles {:?} and {:?} do not fit {:?}", cos.dims(), sin.dims(), x.dims());
+    }
     if x.device().is_cpu() { fused::rope(x, cos, sin) } else { plain::rope(x, cos, sin) }
 }
 
@@ -102,9 +115,33 @@ pub fn attention(
     plan: &AttentionPlan,
     heads: Heads,
 ) -> Result<Tensor> {
+    let rows = (plan.num_rows(), heads.query * heads.dim);
+    let (num_keys, width) = keys.dims2()?;
+    let seen = plan.ranges().iter().map(|range| range.end as usize).max().unwrap_or(0);
+    if q.dims2()? != rows
+        || values.dims2()? != (num_keys, width)
+        || width != heads.key_value * heads.dim
+        || !heads.query.is_multiple_of(heads.key_value)
+        || seen > num_keys
+    {
+        bail!(
+            "attention: q {:?}, keys {:?} and values {:?} do not fit {heads:?} under {plan:?}",
+            q.dims(),
+            keys.dims(),
+            values.dims()
+        );
+    }
     if q.device().is_cpu() {
         fused::attention(q, keys, values, plan, heads)
     } else {
         plain::attention(q, keys, values, plan, heads)
     }
+}
+
+/// Checks the last dimension of an operation's input.
+fn last_dim(op: &'static str, x: &Tensor, width: usize) -> Result<()> {
+    if x.dims().last() != Some(&width) {
+        bail!("{op}: rows of {width} elements do not fit {:?}", x.dims());
+    }
+    Ok(())
 }

@@ -93,7 +93,9 @@ pub fn attention(
     plan: &AttentionPlan,
     heads: Heads,
 ) -> Result<Tensor> {
-    let (rows, columns) = (plan.num_rows(), plan.num_columns());
+    let rows = plan.num_rows();
+    // A plan may have columns that are yet to come, and a cache room for them; nobody sees those.
+    let columns = plan.num_columns().min(keys.dim(0)?);
     let split = |x: &Tensor, len: usize, count: usize| -> Result<Tensor> {
         let x = x.narrow(0, 0, len)?.to_dtype(DType::F32)?.reshape((len, count, heads.dim))?;
         let group = heads.query / count;
@@ -104,8 +106,10 @@ pub fn attention(
     let dense = plan.to_dense();
     let bias: Vec<f32> = dense.iter().map(|seen| if *seen { 0.0 } else { f32::MIN }).collect();
     let open: Vec<f32> = dense.iter().map(|seen| f32::from(*seen)).collect();
-    let bias = Tensor::from_vec(bias, (1, rows, columns), q.device())?;
-    let open = Tensor::from_vec(open, (1, rows, columns), q.device())?;
+    let mask = |cells: Vec<f32>| {
+        Tensor::from_vec(cells, (1, rows, plan.num_columns()), q.device())?.narrow(2, 0, columns)
+    };
+    let (bias, open) = (mask(bias)?, mask(open)?);
     let scale = (heads.dim as f64).powf(-0.5);
     let scores = (split(q, rows, heads.query)?.matmul(&k.transpose(1, 2)?.contiguous()?)? * scale)?;
     let scores = scores.broadcast_add(&bias)?;

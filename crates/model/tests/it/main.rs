@@ -1,10 +1,16 @@
 //! Integration tests.
 
+mod batch;
 mod cache;
 mod config;
+mod connector;
 mod dtype;
+mod family;
 mod golden;
+mod inputs;
 mod load;
 mod loss;
+mod ops;
 mod shapes;
 mod support;
+mod synthetic;
