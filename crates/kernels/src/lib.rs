@@ -21,6 +21,7 @@
 #![allow(unsafe_code, reason = "SIMD intrinsics; each use has a SAFETY comment and a test")]
 
 mod activation;
+mod aligned;
 mod attention;
 mod level;
 mod linear;

@@ -108,6 +108,20 @@ pub(crate) fn load_rest<S: Simd, E: Element>(simd: S, from: &[E]) -> S::V {
     E::load(simd, &padded)
 }
 
+/// Writes elements as f32; `to` has room for whole vectors.
+#[inline(always)]
+pub(crate) fn widen<S: Simd, E: Element>(simd: S, from: &[E], to: &mut [f32]) {
+    let whole = from.len() - from.len() % S::LANES;
+    let mut at = 0;
+    while at < whole {
+        simd.store(E::load(simd, &from[at..]), &mut to[at..]);
+        at += S::LANES;
+    }
+    if whole < from.len() {
+        simd.store(load_rest(simd, &from[whole..]), &mut to[whole..]);
+    }
+}
+
 /// Runs a kernel compiled for the level in use.
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     dispatch_at(Level::current(), kernel)

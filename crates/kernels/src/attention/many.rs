@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::one::exponentials;
 use super::{Call, HeadOut};
-use crate::simd::{Element, Kernel, Simd, load_rest};
+use crate::simd::{Element, Kernel, Simd, widen};
 
 /// Columns of a matrix are filled up with zeros to a multiple of this: whole tiles at every level.
 const PADDING: usize = 64;
@@ -97,20 +97,6 @@ impl<E: Element> Head<'_, E> {
             widen(simd, self.call.entry(self.call.values, self.out.head, column), row);
         }
         values
-    }
-}
-
-/// Writes elements as f32; `to` has room for whole vectors.
-#[inline(always)]
-fn widen<S: Simd, E: Element>(simd: S, from: &[E], to: &mut [f32]) {
-    let whole = from.len() - from.len() % S::LANES;
-    let mut at = 0;
-    while at < whole {
-        simd.store(E::load(simd, &from[at..]), &mut to[at..]);
-        at += S::LANES;
-    }
-    if whole < from.len() {
-        simd.store(load_rest(simd, &from[whole..]), &mut to[whole..]);
     }
 }
 

@@ -1,11 +1,37 @@
 //! Tiles of dot products in vectors of f32.
+//!
+//! A part is taken a piece of its width at a time, and where there are many rows the weights of
+//! the piece are widened first, so that a tile's rows of `x` stay in the first cache and its
+//! weights come from the second. The pieces do not depend on the number of rows, and neither do
+//! the sums.
 
 use super::Part;
-use crate::simd::{Element, Kernel, Simd, load_rest};
+use crate::aligned::{Aligned, LINE};
+use crate::simd::{Element, Kernel, Simd, load_rest, widen};
+
+/// Elements of a row that are multiplied before their sums are put aside: six rows of them fit
+/// into the first cache beside the weights.
+const DEPTH: usize = 1152;
+/// Rows of weights that are widened together; a multiple of every tile's width.
+const WIDENED: usize = 48;
+/// Rows of `x` from which on widening pays.
+const MANY: usize = 12;
 
 /// One part of a call.
 pub(crate) struct Dot<'a, W> {
     pub(crate) part: &'a Part<'a, f32, W>,
+}
+
+/// A piece of a part: some rows of weights and some of the width.
+struct Piece<'a, W> {
+    x: &'a [f32],
+    x_stride: usize,
+    rows: usize,
+    weight: &'a [W],
+    weight_stride: usize,
+    columns: usize,
+    /// How many elements of each row are multiplied.
+    depth: usize,
 }
 
 impl<W: Element> Kernel for Dot<'_, W> {
@@ -14,48 +40,88 @@ impl<W: Element> Kernel for Dot<'_, W> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let part = self.part;
-        let (rows, columns) = (part.x.len() / part.width, part.weight.len() / part.width);
-        let (tall, broad) = S::TILE;
-        // Weights outermost: they are read once, and the rows of `x` come from the cache.
-        let mut column = 0;
-        while column < columns {
-            let many = columns - column >= broad;
-            let mut row = 0;
-            while row < rows {
-                let height = if many { tall.min(rows - row) } else { 1 };
-                match (S::TILE, height, many) {
-                    ((6, 4), 6, true) => tile::<S, W, 6, 4>(simd, part, row, column),
-                    ((6, 4), 5, true) => tile::<S, W, 5, 4>(simd, part, row, column),
-                    ((6, 4), 4, true) => tile::<S, W, 4, 4>(simd, part, row, column),
-                    ((6, 4), 3, true) => tile::<S, W, 3, 4>(simd, part, row, column),
-                    ((6, 4), 2, true) => tile::<S, W, 2, 4>(simd, part, row, column),
-                    ((6, 4), _, true) => tile::<S, W, 1, 4>(simd, part, row, column),
-                    ((3, 3), 3, true) => tile::<S, W, 3, 3>(simd, part, row, column),
-                    ((3, 3), 2, true) => tile::<S, W, 2, 3>(simd, part, row, column),
-                    ((3, 3), _, true) => tile::<S, W, 1, 3>(simd, part, row, column),
-                    ((2, 2), 2, true) => tile::<S, W, 2, 2>(simd, part, row, column),
-                    ((2, 2), _, true) => tile::<S, W, 1, 2>(simd, part, row, column),
-                    _ => tile::<S, W, 1, 1>(simd, part, row, column),
+        let (width, x_stride, rows) = (part.width, part.x_stride, part.rows());
+        let columns = part.weight.len() / width;
+        let mut sums = vec![0.0; rows * WIDENED];
+        let weight_stride = DEPTH.min(width).next_multiple_of(LINE);
+        let mut widened = (rows >= MANY).then(|| Aligned::new(WIDENED * weight_stride));
+        for first in (0..columns).step_by(WIDENED) {
+            let columns = WIDENED.min(columns - first);
+            sums.fill(0.0);
+            for start in (0..width).step_by(DEPTH) {
+                let depth = DEPTH.min(width - start);
+                let x = &part.x[start..];
+                let weight = &part.weight[first * width + start..];
+                if let Some(widened) = &mut widened {
+                    for (row, to) in
+                        widened.chunks_exact_mut(weight_stride).enumerate().take(columns)
+                    {
+                        widen(simd, &weight[row * width..][..depth], to);
+                    }
+                    let weight: &[f32] = widened;
+                    let piece = Piece { x, x_stride, rows, weight, weight_stride, columns, depth };
+                    add_products(simd, &piece, &mut sums);
+                } else {
+                    let weight_stride = width;
+                    let piece = Piece { x, x_stride, rows, weight, weight_stride, columns, depth };
+                    add_products(simd, &piece, &mut sums);
                 }
-                row += height;
             }
-            column += if many { broad } else { 1 };
+            for (row, sums) in sums.chunks_exact(WIDENED).enumerate() {
+                for (column, sum) in sums[..columns].iter().enumerate() {
+                    part.set(row, first + column, *sum);
+                }
+            }
         }
     }
 }
 
-/// Computes `R` rows times `C` columns.
+/// Adds the products of every row of `x` and every row of weights to `sums`.
+#[inline(always)]
+fn add_products<S: Simd, W: Element>(simd: S, piece: &Piece<'_, W>, sums: &mut [f32]) {
+    let (tall, broad) = S::TILE;
+    let mut row = 0;
+    while row < piece.rows {
+        let height = tall.min(piece.rows - row);
+        let mut column = 0;
+        while column + broad <= piece.columns {
+            match (S::TILE, height) {
+                ((6, 4), 6) => tile::<S, W, 6, 4>(simd, piece, (row, column), sums),
+                ((6, 4), 5) => tile::<S, W, 5, 4>(simd, piece, (row, column), sums),
+                ((6, 4), 4) => tile::<S, W, 4, 4>(simd, piece, (row, column), sums),
+                ((6, 4), 3) => tile::<S, W, 3, 4>(simd, piece, (row, column), sums),
+                ((6, 4), 2) => tile::<S, W, 2, 4>(simd, piece, (row, column), sums),
+                ((6, 4), _) => tile::<S, W, 1, 4>(simd, piece, (row, column), sums),
+                ((3, 3), 3) => tile::<S, W, 3, 3>(simd, piece, (row, column), sums),
+                ((3, 3), 2) => tile::<S, W, 2, 3>(simd, piece, (row, column), sums),
+                ((3, 3), _) => tile::<S, W, 1, 3>(simd, piece, (row, column), sums),
+                (_, 2) => tile::<S, W, 2, 2>(simd, piece, (row, column), sums),
+                _ => tile::<S, W, 1, 2>(simd, piece, (row, column), sums),
+            }
+            column += broad;
+        }
+        for column in column..piece.columns {
+            for row in row..row + height {
+                tile::<S, W, 1, 1>(simd, piece, (row, column), sums);
+            }
+        }
+        row += height;
+    }
+}
+
+/// Adds the products of `R` rows and `C` columns.
 #[inline(always)]
 fn tile<S: Simd, W: Element, const R: usize, const C: usize>(
     simd: S,
-    part: &Part<'_, f32, W>,
-    row: usize,
-    column: usize,
+    piece: &Piece<'_, W>,
+    (row, column): (usize, usize),
+    out: &mut [f32],
 ) {
-    let width = part.width;
-    let whole = width - width % S::LANES;
-    let xs: [&[f32]; R] = std::array::from_fn(|r| &part.x[(row + r) * width..][..width]);
-    let ws: [&[W]; C] = std::array::from_fn(|c| &part.weight[(column + c) * width..][..width]);
+    let depth = piece.depth;
+    let whole = depth - depth % S::LANES;
+    let xs: [&[f32]; R] = std::array::from_fn(|r| &piece.x[(row + r) * piece.x_stride..][..depth]);
+    let ws: [&[W]; C] =
+        std::array::from_fn(|c| &piece.weight[(column + c) * piece.weight_stride..][..depth]);
     let mut sums = [[simd.splat(0.0); C]; R];
     let mut at = 0;
     while at < whole {
@@ -71,7 +137,7 @@ fn tile<S: Simd, W: Element, const R: usize, const C: usize>(
         }
         at += S::LANES;
     }
-    if whole < width {
+    if whole < depth {
         for r in 0..R {
             let x = load_rest(simd, &xs[r][whole..]);
             for c in 0..C {
@@ -80,8 +146,9 @@ fn tile<S: Simd, W: Element, const R: usize, const C: usize>(
         }
     }
     for (r, sums) in sums.iter().enumerate() {
-        for (c, sum) in sums.iter().enumerate() {
-            part.set(row + r, column + c, simd.sum(*sum));
+        let out = &mut out[(row + r) * WIDENED + column..][..C];
+        for (sum, out) in sums.iter().zip(out) {
+            *out += simd.sum(*sum);
         }
     }
 }

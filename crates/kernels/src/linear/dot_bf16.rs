@@ -24,7 +24,7 @@ pub(super) fn run(part: &Part<'_, bf16, bf16>) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 fn run_part(part: &Part<'_, bf16, bf16>) {
-    let (rows, columns) = (part.x.len() / part.width, part.weight.len() / part.width);
+    let (rows, columns) = (part.rows(), part.weight.len() / part.width);
     let mut column = 0;
     while column < columns {
         let many = columns - column >= BROAD;

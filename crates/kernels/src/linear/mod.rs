@@ -12,6 +12,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use crate::Level;
+use crate::aligned::{Aligned, LINE};
 use crate::parallel::Scatter;
 use crate::simd::{Element, dispatch};
 
@@ -66,30 +67,56 @@ pub fn linear(x: &[f32], weight: Matrix<'_>, bias: Option<&[f32]>, width: usize,
     assert_eq!(weight.len(), out_width * width, "weights of rows of {width}");
     assert_eq!(out.len(), rows * out_width, "output of {rows} rows of {out_width}");
     assert!(bias.is_none_or(|bias| bias.len() == out_width), "bias of {out_width}");
+    if out.is_empty() {
+        return;
+    }
     match weight {
-        Matrix::F32(weight) => run(&Call { x, weight, bias, width }, out, wide),
-        Matrix::F16(weight) => run(&Call { x, weight, bias, width }, out, wide),
+        Matrix::F32(weight) => {
+            let x = &copied(x, width, |x| x);
+            run(&Call { x, x_stride: stride(width), weight, bias, width }, out, wide);
+        }
+        Matrix::F16(weight) => {
+            let x = &copied(x, width, |x| x);
+            run(&Call { x, x_stride: stride(width), weight, bias, width }, out, wide);
+        }
         Matrix::Bf16(weight) => {
             #[cfg(target_arch = "x86_64")]
             if Level::current() == Level::Avx512Bf16 {
-                let x = rounded(x, |x| x);
-                run(&Call { x: &x, weight, bias, width }, out, dot_bf16::run);
+                let rounded = x.par_iter().with_min_len(SERIAL).map(|x| bf16::from_f32(*x));
+                let x = &rounded.collect::<Vec<_>>();
+                run(&Call { x, x_stride: width, weight, bias, width }, out, dot_bf16::run);
                 return;
             }
-            let x = rounded(x, bf16::to_f32);
-            run(&Call { x: &x, weight, bias, width }, out, wide);
+            let x = &copied(x, width, |x| bf16::from_f32(x).to_f32());
+            run(&Call { x, x_stride: stride(width), weight, bias, width }, out, wide);
         }
     }
 }
 
-/// Rounds to bf16, and stores that as the caller likes.
-fn rounded<T: Send>(x: &[f32], store: impl Fn(bf16) -> T + Sync) -> Vec<T> {
-    x.par_iter().with_min_len(SERIAL).map(|x| store(bf16::from_f32(*x))).collect()
+/// Returns the distance of copied rows of `x`.
+fn stride(width: usize) -> usize {
+    width.next_multiple_of(LINE)
+}
+
+/// Copies rows so that each starts a line of the cache, and rounds them as the caller likes.
+fn copied(x: &[f32], width: usize, round: impl Fn(f32) -> f32 + Sync) -> Aligned {
+    let mut copy = Aligned::new(x.len() / width * stride(width));
+    copy.par_chunks_mut(stride(width))
+        .zip(x.par_chunks(width))
+        .with_min_len(SERIAL / width + 1)
+        .for_each(|(to, from)| {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = round(*from);
+            }
+        });
+    copy
 }
 
 /// The operands of a call.
 pub(crate) struct Call<'a, X, W> {
     x: &'a [X],
+    /// Elements from one row of `x` to the next.
+    x_stride: usize,
     weight: &'a [W],
     bias: Option<&'a [f32]>,
     width: usize,
@@ -98,6 +125,8 @@ pub(crate) struct Call<'a, X, W> {
 /// A part of a call: some rows of `x` times some rows of the weights.
 pub(crate) struct Part<'a, X, W> {
     x: &'a [X],
+    /// Elements from one row of `x` to the next.
+    x_stride: usize,
     weight: &'a [W],
     bias: Option<&'a [f32]>,
     width: usize,
@@ -108,6 +137,12 @@ pub(crate) struct Part<'a, X, W> {
 }
 
 impl<X, W> Part<'_, X, W> {
+    /// Returns the number of rows of `x`.
+    #[inline(always)]
+    fn rows(&self) -> usize {
+        self.x.len() / self.x_stride
+    }
+
     /// Writes the product of a row of `x` and a row of the weights, both of this part.
     #[inline(always)]
     fn set(&self, row: usize, column: usize, product: f32) {
@@ -128,11 +163,8 @@ fn run<X: Sync, W: Sync>(
     out: &mut [f32],
     work: impl Fn(&Part<'_, X, W>) + Sync,
 ) {
-    let width = call.width;
-    if width == 0 || out.is_empty() {
-        return;
-    }
-    let (rows, out_width) = (call.x.len() / width, call.weight.len() / width);
+    let (width, x_stride) = (call.width, call.x_stride);
+    let (rows, out_width) = (call.x.len() / x_stride, call.weight.len() / width);
     let tasks = if rows * call.weight.len() <= SERIAL {
         1
     } else {
@@ -144,9 +176,9 @@ fn run<X: Sync, W: Sync>(
     call.weight.par_chunks(columns * width).enumerate().for_each(|(task, weight)| {
         let column = task * columns;
         let bias = call.bias.map(|bias| &bias[column..column + weight.len() / width]);
-        for (index, x) in call.x.chunks(block * width).enumerate() {
+        for (index, x) in call.x.chunks(block * x_stride).enumerate() {
             let at = index * block * out_width + column;
-            work(&Part { x, weight, bias, width, at, out_width, out });
+            work(&Part { x, x_stride, weight, bias, width, at, out_width, out });
         }
     });
 }

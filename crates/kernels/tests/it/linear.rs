@@ -19,6 +19,8 @@ fn expected(x: &[f32], weight: &[f32], bias: Option<&[f32]>, width: usize) -> Ve
 fn shapes(random: &mut Random) -> Vec<(usize, usize, usize)> {
     let mut shapes =
         vec![(1, 1, 1), (1, 96, 33), (6, 4, 32), (7, 5, 31), (13, 25, 100), (203, 48, 64)];
+    // Rows that are multiplied in pieces, few and many of them.
+    shapes.extend([(2, 5, 1152), (3, 7, 1153), (14, 53, 2500), (12, 97, 1168)]);
     shapes.extend(
         (0..40).map(|_| (1 + random.below(20), 1 + random.below(60), 1 + random.below(150))),
     );
@@ -57,7 +59,7 @@ fn every_weight_type_equals_the_formula_at_every_level() {
 #[test]
 fn a_row_does_not_depend_on_its_neighbours_or_on_the_number_of_threads() {
     let mut random = Random(2);
-    let (rows, columns, width) = (29, 41, 77);
+    let (rows, columns, width) = (29, 53, 1277);
     let x = random.floats(rows * width);
     let weight = random.floats(columns * width);
     let short: Vec<bf16> = weight.iter().map(|w| bf16::from_f32(*w)).collect();

@@ -6,6 +6,16 @@ mod linear;
 mod norm;
 mod support;
 
+use kernels::Level;
+
+#[test]
+fn the_fastest_level_is_available_and_none_is_plainer_for_nothing() {
+    let (fastest, available) = (Level::fastest(), Level::available());
+    assert!(available.contains(&fastest));
+    // Only dot products of bf16 may be slower than what they replace.
+    assert!(available.iter().all(|level| *level <= fastest || *level == Level::Avx512Bf16));
+}
+
 #[test]
 fn no_test_file_is_forgotten() {
     let main = include_str!("main.rs");
