@@ -52,8 +52,15 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn round(self, a: Self::V) -> Self::V;
     /// Returns `2^a` of integers between -126 and 127.
     fn exp2_of_integer(self, a: Self::V) -> Self::V;
-    /// Returns the sum of all lanes, halves first: the same order at every level of one width.
+    /// Returns the sum of all lanes: within each four of them `(0 + 2) + (1 + 3)`, and then half
+    /// and half.
     fn sum(self, a: Self::V) -> f32;
+
+    /// Returns the sum of each of four vectors, to the bit what [`Simd::sum`] returns.
+    #[inline(always)]
+    fn sums(self, a: [Self::V; 4]) -> [f32; 4] {
+        a.map(|a| self.sum(a))
+    }
 
     /// Returns `e^a`, with a relative error below 3e-7. It stays at the value of -87.3, about 1e-38,
     /// below it and at that of 88.0 above; what is not a number stays so.
@@ -217,10 +224,40 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn sum(self, a: Self::V) -> f32 {
-        let b: [f32; 4] = std::array::from_fn(|i| a[i] + a[i + 4]);
-        (b[0] + b[2]) + (b[1] + b[3])
+        let four = |a: &[f32]| (a[0] + a[2]) + (a[1] + a[3]);
+        four(&a[..4]) + four(&a[4..])
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums four vectors together and each by itself.
+    struct Sums<'a>(&'a [f32]);
+
+    impl Kernel for Sums<'_> {
+        type Output = ([f32; 4], [f32; 4]);
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> Self::Output {
+            let vectors = std::array::from_fn(|i| simd.load(&self.0[i * S::LANES..]));
+            (simd.sums(vectors), vectors.map(|vector| simd.sum(vector)))
+        }
+    }
+
+    #[test]
+    fn four_vectors_are_summed_as_each_by_itself() {
+        // Of many magnitudes, so that another order gives other bits.
+        let floats: Vec<f32> = (0..64_u8)
+            .map(|i| f32::from(i * 37 % 64 + 1).powi(5) * if i % 3 == 0 { -0.1 } else { 0.7 })
+            .collect();
+        for level in Level::available() {
+            let (together, alone) = dispatch_at(level, Sums(&floats));
+            assert_eq!(together, alone, "{level:?}");
+        }
+    }
+}

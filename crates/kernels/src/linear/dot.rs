@@ -147,8 +147,14 @@ fn tile<S: Simd, W: Element, const R: usize, const C: usize>(
     }
     for (r, sums) in sums.iter().enumerate() {
         let out = &mut out[(row + r) * WIDENED + column..][..C];
-        for (sum, out) in sums.iter().zip(out) {
-            *out += simd.sum(*sum);
+        if let Ok(sums) = <[S::V; 4]>::try_from(sums.as_slice()) {
+            for (sum, out) in simd.sums(sums).into_iter().zip(out) {
+                *out += sum;
+            }
+        } else {
+            for (sum, out) in sums.iter().zip(out) {
+                *out += simd.sum(*sum);
+            }
         }
     }
 }

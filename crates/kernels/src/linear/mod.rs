@@ -16,8 +16,10 @@ use crate::aligned::{Aligned, LINE};
 use crate::parallel::Scatter;
 use crate::simd::{Element, dispatch};
 
-/// Bytes of `x` that a pass over the weights keeps in the cache of a core.
+/// Bytes of `x` that a pass over the weights keeps in a cache: of a core where every few rows of
+/// weights read them all, of the processor where many do.
 const CACHED: usize = 1 << 20;
+const CACHED_WIDENED: usize = 1 << 22;
 /// Multiply-adds below which a second thread costs more than it saves.
 const SERIAL: usize = 1 << 15;
 /// Tasks for every thread, so that a slow core does not hold up the others.
@@ -73,22 +75,37 @@ pub fn linear(x: &[f32], weight: Matrix<'_>, bias: Option<&[f32]>, width: usize,
     match weight {
         Matrix::F32(weight) => {
             let x = &copied(x, width, |x| x);
-            run(&Call { x, x_stride: stride(width), weight, bias, width }, out, wide);
+            run(
+                &Call { x, x_stride: stride(width), weight, bias, width },
+                out,
+                CACHED_WIDENED,
+                wide,
+            );
         }
         Matrix::F16(weight) => {
             let x = &copied(x, width, |x| x);
-            run(&Call { x, x_stride: stride(width), weight, bias, width }, out, wide);
+            run(
+                &Call { x, x_stride: stride(width), weight, bias, width },
+                out,
+                CACHED_WIDENED,
+                wide,
+            );
         }
         Matrix::Bf16(weight) => {
             #[cfg(target_arch = "x86_64")]
             if Level::current() == Level::Avx512Bf16 {
                 let rounded = x.par_iter().with_min_len(SERIAL).map(|x| bf16::from_f32(*x));
                 let x = &rounded.collect::<Vec<_>>();
-                run(&Call { x, x_stride: width, weight, bias, width }, out, dot_bf16::run);
+                run(&Call { x, x_stride: width, weight, bias, width }, out, CACHED, dot_bf16::run);
                 return;
             }
             let x = &copied(x, width, |x| bf16::from_f32(x).to_f32());
-            run(&Call { x, x_stride: stride(width), weight, bias, width }, out, wide);
+            run(
+                &Call { x, x_stride: stride(width), weight, bias, width },
+                out,
+                CACHED_WIDENED,
+                wide,
+            );
         }
     }
 }
@@ -161,6 +178,7 @@ fn wide<W: Element>(part: &Part<'_, f32, W>) {
 fn run<X: Sync, W: Sync>(
     call: &Call<'_, X, W>,
     out: &mut [f32],
+    cached: usize,
     work: impl Fn(&Part<'_, X, W>) + Sync,
 ) {
     let (width, x_stride) = (call.width, call.x_stride);
@@ -171,7 +189,7 @@ fn run<X: Sync, W: Sync>(
         TASKS_PER_THREAD * rayon::current_num_threads()
     };
     let columns = out_width.div_ceil(tasks).next_multiple_of(GRAIN);
-    let block = (CACHED / (width * size_of::<X>())).max(GRAIN);
+    let block = (cached / (width * size_of::<X>())).max(GRAIN);
     let out = Scatter::new(out);
     call.weight.par_chunks(columns * width).enumerate().for_each(|(task, weight)| {
         let column = task * columns;

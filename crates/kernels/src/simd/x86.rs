@@ -36,6 +36,13 @@ pub(crate) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(()))
 }
 
+/// Adds the halves.
+#[inline]
+#[target_feature(enable = "avx")]
+fn halves(a: __m256) -> __m128 {
+    _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a))
+}
+
 // SAFETY of every block below: a value of the vector type is the proof that the processor has the
 // instructions, and loads and stores check the length of their slice first.
 
@@ -128,9 +135,9 @@ impl Simd for Avx2 {
     fn sum(self, a: Self::V) -> f32 {
         // SAFETY: see above.
         unsafe {
-            let b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
-            let c = _mm_add_ps(b, _mm_movehl_ps(b, b));
-            _mm_cvtss_f32(_mm_add_ss(c, _mm_shuffle_ps::<1>(c, c)))
+            let b = _mm256_add_ps(a, _mm256_permute_ps::<0b01_00_11_10>(a));
+            let c = _mm256_add_ps(b, _mm256_permute_ps::<0b10_11_00_01>(b));
+            _mm_cvtss_f32(halves(c))
         }
     }
 }
@@ -223,6 +230,35 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn sum(self, a: Self::V) -> f32 {
         // SAFETY: see above.
-        unsafe { _mm512_reduce_add_ps(a) }
+        unsafe {
+            let b = _mm512_add_ps(a, _mm512_permute_ps::<0b01_00_11_10>(a));
+            let c = _mm512_add_ps(b, _mm512_permute_ps::<0b10_11_00_01>(b));
+            let (low, high) = (
+                _mm512_castps512_ps256(c),
+                _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(c))),
+            );
+            _mm_cvtss_f32(halves(_mm256_add_ps(low, high)))
+        }
+    }
+    #[inline(always)]
+    fn sums(self, [a, b, c, d]: [Self::V; 4]) -> [f32; 4] {
+        // SAFETY: see above.
+        unsafe {
+            // Lanes 0 + 2 and 1 + 3 of each four, of two vectors in turn.
+            let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            let (even, odd) = (
+                _mm512_shuffle_ps::<0b01_00_01_00>(ab, cd),
+                _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd),
+            );
+            let four = _mm512_add_ps(even, odd);
+            let (low, high) = (
+                _mm512_castps512_ps256(four),
+                _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(four))),
+            );
+            let mut sums = [0.0; 4];
+            _mm_storeu_ps(sums.as_mut_ptr(), halves(_mm256_add_ps(low, high)));
+            sums
+        }
     }
 }
