@@ -1,0 +1,35 @@
+//! Buffers whose start is the start of a line of the cache.
+
+use std::ops::{Deref, DerefMut};
+
+/// Numbers of a line of the cache: a vector that starts at a multiple of it touches one line only.
+pub(crate) const LINE: usize = 16;
+
+/// Numbers that start a line of the cache, zero at first.
+pub(crate) struct Aligned {
+    buffer: Vec<f32>,
+    start: usize,
+    len: usize,
+}
+
+impl Aligned {
+    pub(crate) fn new(len: usize) -> Self {
+        let buffer = vec![0.0; len + LINE];
+        let start = buffer.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        Self { buffer, start, len }
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.buffer[self.start..self.start + self.len]
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.buffer[self.start..self.start + self.len]
+    }
+}
