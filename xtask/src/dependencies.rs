@@ -16,7 +16,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("prompt", &["sequence"]),
     ("model", &["sequence", "checkpoint", "kernels"]),
     ("engine", &["model", "sequence"]),
-    ("cli", &["sequence", "checkpoint", "kernels", "prompt", "model", "engine"]),
+    ("train", &["sequence", "checkpoint", "kernels", "prompt", "model"]),
+    ("cli", &["sequence", "checkpoint", "kernels", "prompt", "model", "engine", "train"]),
     ("xtask", &[]),
 ];
 
@@ -34,7 +35,7 @@ const OPAQUE: &[&str] = &["candle-core"];
 
 /// Libraries that only some crates may name in their Cargo.toml.
 const ONLY_IN: &[(&str, &[&str])] =
-    &[("anyhow", &["cli", "xtask"]), ("candle-core", &["model", "engine"])];
+    &[("anyhow", &["cli", "xtask"]), ("candle-core", &["model", "engine", "train"])];
 
 /// The part of `cargo metadata` that the rules read.
 struct Graph {

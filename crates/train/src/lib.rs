@@ -1,0 +1,4 @@
+//! Training: data, the step, the trainer.
+#![forbid(unsafe_code)]
+
+pub mod data;
