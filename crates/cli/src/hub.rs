@@ -1,7 +1,7 @@
 //! Models by their hub id, downloaded once, with a bar for each file.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use checkpoint::hub::{self, HubOptions};
@@ -28,7 +28,7 @@ pub(crate) fn download(id: &str, environment: &Environment) -> Result<PathBuf> {
     if let Some(endpoint) = &environment.hub_endpoint {
         options.endpoint.clone_from(endpoint);
     }
-    options.token.clone_from(&environment.hub_token);
+    options.token = environment.hub_token.clone().or_else(|| stored_token(&home));
     options.offline = environment.hub_offline;
 
     // The file that is being downloaded and its bar.
@@ -50,4 +50,25 @@ pub(crate) fn download(id: &str, environment: &Environment) -> Result<PathBuf> {
         anyhow::Error::new(error)
             .context(Failure::new(format!("cannot use the model `{id}` of the hub")).hint(exists))
     })
+}
+
+/// Returns the token that `hf auth login` has left in the hub's directory.
+fn stored_token(home: &Path) -> Option<String> {
+    let token = std::fs::read_to_string(home.join("token")).ok()?;
+    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_of_a_login_is_found() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(stored_token(home.path()), None);
+        std::fs::write(home.path().join("token"), "hf_secret\n").unwrap();
+        assert_eq!(stored_token(home.path()).as_deref(), Some("hf_secret"));
+        std::fs::write(home.path().join("token"), "\n").unwrap();
+        assert_eq!(stored_token(home.path()), None);
+    }
 }
