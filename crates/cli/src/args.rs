@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Rewrite a checkpoint in another format or number type
     Convert(ConvertArgs),
+    /// Measure speed and memory
+    Bench(BenchArgs),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
 }
@@ -338,6 +340,53 @@ pub(crate) struct ConvertArgs {
     /// Write into a directory that is not empty
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// Measure speed and memory.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    aki bench --model ./aki-4b\n  \
+    aki bench --model ./aki-4b --threads 4 --repeat 10 prefill decode\n  \
+    aki bench --json image | jq .rows\n\n\
+    Each is run once to warm up and then --repeat times; the median counts. The prompt is an image \
+    and --text-tokens tokens around it. Other programs on the machine slow everything down: compare \
+    figures of alternating runs only.")]
+pub(crate) struct BenchArgs {
+    /// What to measure; all four if left out
+    #[arg(value_enum)]
+    pub(crate) what: Vec<Measured>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// The prompt's tokens beside the image's
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub(crate) text_tokens: usize,
+    /// The tokens of a reply
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub(crate) new_tokens: usize,
+    /// The replies at once in `batch`
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) batch: usize,
+    /// How often each is measured
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) repeat: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Measured {
+    /// The vision encoder and the connector
+    Image,
+    /// Reading a prompt
+    Prefill,
+    /// Writing a reply, token by token
+    Decode,
+    /// Writing several replies at once
+    Batch,
 }
 
 /// Print the completion script of a shell.

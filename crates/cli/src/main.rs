@@ -7,6 +7,7 @@
 
 mod args;
 mod ask;
+mod bench;
 mod chat;
 mod compute;
 mod convert;
@@ -62,6 +63,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Preprocess(args) => preprocess::run(args, &environment),
         Command::Init(args) => init::run(args),
         Command::Convert(args) => convert::run(args, &environment),
+        Command::Bench(args) => bench::run(args, &environment),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "aki", &mut script);

@@ -2,8 +2,18 @@
 
 use crate::program::{aki, aki_with, command};
 
-const COMMANDS: [&str; 9] =
-    ["ask", "chat", "inspect", "trace", "tokenize", "preprocess", "init", "convert", "completions"];
+const COMMANDS: [&str; 10] = [
+    "ask",
+    "chat",
+    "inspect",
+    "trace",
+    "tokenize",
+    "preprocess",
+    "init",
+    "convert",
+    "bench",
+    "completions",
+];
 
 #[test]
 fn the_help_lists_every_command_and_says_what_the_built_in_model_is() {

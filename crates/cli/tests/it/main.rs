@@ -1,5 +1,6 @@
 //! The program as its users run it: arguments in, output and exit code out.
 
+mod bench;
 mod chat;
 mod checkpoints;
 mod golden;

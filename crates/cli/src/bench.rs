@@ -1,0 +1,106 @@
+//! `aki bench`: speed and memory, as a table or JSON.
+
+mod inference;
+mod measure;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::args::{BenchArgs, Measured};
+use crate::environment::Environment;
+use crate::output;
+use crate::report::Failure;
+use crate::runtime::Runtime;
+use measure::{Row, peak_memory, read_bandwidth};
+
+/// More of anything than a measurement needs.
+const MOST: usize = 1 << 20;
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    model: String,
+    /// The number type of the weights that was asked for.
+    dtype: String,
+    threads: usize,
+    /// The instructions that the kernels use.
+    level: &'static str,
+    /// What all threads together read from memory in a second.
+    read_bytes_per_second: f64,
+    load_ms: f64,
+    rows: Vec<Row>,
+    /// The most memory that the program has held, mapped weights included; null where the system
+    /// does not say.
+    peak_memory_bytes: Option<u64>,
+}
+
+/// Measures what was asked for.
+pub(crate) fn run(args: &BenchArgs, environment: &Environment) -> Result<()> {
+    for (name, value, least) in [
+        ("repeat", args.repeat, 1),
+        ("new-tokens", args.new_tokens, 1),
+        ("batch", args.batch, 1),
+        // Some before the image, the question, and the mark of the reply.
+        ("text-tokens", args.text_tokens, 3),
+    ] {
+        if !(least..=MOST).contains(&value) {
+            let message = format!("`{name}` is {value}, expected a number from {least} to {MOST}");
+            return Err(Failure::usage(message).into());
+        }
+    }
+    let runtime = Runtime::load(&args.model.model, &args.compute, environment)?;
+    let what = match args.what.as_slice() {
+        [] => &[Measured::Image, Measured::Prefill, Measured::Decode, Measured::Batch],
+        what => what,
+    };
+    let bench = inference::Inference::new(&runtime, args)?;
+    let mut rows = Vec::new();
+    for what in what {
+        rows.push(match what {
+            Measured::Image => bench.image()?,
+            Measured::Prefill => bench.prefill()?,
+            Measured::Decode => bench.decode()?,
+            Measured::Batch => bench.batch()?,
+        });
+    }
+    // Before the bandwidth is measured, which takes memory too.
+    let peak_memory_bytes = peak_memory();
+    let report = Report {
+        model: args.model.model.clone(),
+        dtype: format!("{:?}", args.compute.dtype).to_lowercase(),
+        threads: rayon::current_num_threads(),
+        level: kernels::Level::current().name(),
+        read_bytes_per_second: read_bandwidth(),
+        load_ms: runtime.load_time.as_secs_f64() * 1e3,
+        rows,
+        peak_memory_bytes,
+    };
+    if args.json { output::json(&report) } else { output::text(&report.table()) }
+}
+
+impl Report {
+    fn table(&self) -> String {
+        let mut text = format!(
+            "{}, {} threads, {}, memory read at {:.1} GB/s, loaded in {:.0} ms\n\n",
+            self.model,
+            self.threads,
+            self.level,
+            self.read_bytes_per_second / 1e9,
+            self.load_ms
+        );
+        text.push_str(
+            "what                              median      best     worst   per second\n",
+        );
+        for row in &self.rows {
+            let [median, best, worst] =
+                [row.median_ms, row.best_ms, row.worst_ms].map(|ms| format!("{ms:.1} ms"));
+            let speed = format!("{:.1} {}", row.per_second, row.unit);
+            let line = format!("{:<28} {median:>12} {best:>9} {worst:>9}   {speed}\n", row.name);
+            text.push_str(&line);
+        }
+        let peak = self.peak_memory_bytes.map_or_else(String::new, |peak| {
+            format!("\npeak memory {:.2} GB, mapped weights included\n", peak as f64 / 1e9)
+        });
+        text + &peak
+    }
+}

@@ -1,0 +1,109 @@
+//! The phases of an answer.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use engine::{Batch, Event, Prompt, Session};
+use model::{NoTap, Tensor};
+use sequence::{AttentionPolicy, Layout, Role, TokenId};
+
+use super::measure::{Row, row, seconds};
+use crate::args::BenchArgs;
+use crate::runtime::Runtime;
+
+/// A prompt of an image and a question, and a model to answer it.
+pub(super) struct Inference<'r> {
+    runtime: &'r Runtime,
+    pixels: Tensor,
+    prompt: Prompt,
+    new_tokens: usize,
+    batch: usize,
+    repeat: usize,
+}
+
+impl<'r> Inference<'r> {
+    /// Makes up a prompt: what the time depends on is its length and not what it says.
+    pub(super) fn new(runtime: &'r Runtime, args: &BenchArgs) -> Result<Self> {
+        let size = runtime.config.image_size;
+        let gradient = (0..3 * size * size).map(|i| (i % size) as f32 / size as f32 - 0.5);
+        let pixels =
+            Tensor::from_vec(gradient.collect(), (1, 3, size, size), runtime.aki.device())?;
+        let before = args.text_tokens / 3;
+        let question = args.text_tokens - before - 1;
+        let layout = Layout::new()
+            .text(Role::System, before)
+            .image(runtime.config.num_vision_tokens)
+            .text(Role::User, question)
+            .reply_mark();
+        runtime.check_length(layout.len() + args.new_tokens)?;
+        let word =
+            |i: usize| TokenId((100 + 7 * i as u32) % runtime.config.initial_tokenizer_len as u32);
+        let mut ids: Vec<TokenId> = (0..before).map(word).collect();
+        ids.push(runtime.special.image);
+        ids.extend((before..before + question).map(word));
+        ids.push(runtime.special.assistant);
+        let features = vec![runtime.aki.see(&pixels, &mut NoTap)?.squeeze(0)?];
+        let prompt = Prompt { ids, layout, features, policy: AttentionPolicy::ModalityMutual };
+        let (new_tokens, batch, repeat) = (args.new_tokens, args.batch, args.repeat);
+        Ok(Self { runtime, pixels, prompt, new_tokens, batch, repeat })
+    }
+
+    /// Measures the vision encoder and the connector.
+    pub(super) fn image(&self) -> Result<Row> {
+        row("image", (1, "images/s"), self.repeat, || {
+            seconds(|| Ok(self.runtime.aki.see(&self.pixels, &mut NoTap)?))
+        })
+    }
+
+    /// Measures reading the prompt.
+    pub(super) fn prefill(&self) -> Result<Row> {
+        let len = self.prompt.layout.len();
+        row(format!("prefill of {len}"), (len, "tokens/s"), self.repeat, || {
+            let mut session = Session::new(&self.runtime.aki)?;
+            seconds(|| Ok(session.prefill(&self.prompt)?))
+        })
+    }
+
+    /// Measures the tokens that follow the prompt.
+    pub(super) fn decode(&self) -> Result<Row> {
+        let count = self.new_tokens;
+        let mut session = Session::new(&self.runtime.aki)?;
+        row(format!("decode of {count}"), (count, "tokens/s"), self.repeat, || {
+            session.prefill(&self.prompt)?;
+            seconds(|| {
+                (0..count)
+                    .try_for_each(|i| session.decode(TokenId(100 + i as u32 % 64)).map(drop))?;
+                Ok(())
+            })
+        })
+    }
+
+    /// Measures several replies at once.
+    pub(super) fn batch(&self) -> Result<Row> {
+        let count = self.batch * self.new_tokens;
+        let name = format!("decode of {} x {}", self.batch, self.new_tokens);
+        row(name, (count, "tokens/s"), self.repeat, || {
+            let mut batch = Batch::new(&self.runtime.aki, self.batch);
+            for _ in 0..self.batch {
+                let (sampling, cancel) = (engine::Sampling::greedy(), engine::CancelToken::new());
+                // The first token comes with the prefill. Nothing stops a reply early.
+                let limits = (self.new_tokens + 1, cancel);
+                let request = self.runtime.request(self.prompt.clone(), sampling, limits);
+                batch.add(engine::Request { stop: Vec::new(), ..request })?;
+            }
+            let mut tokens = 0;
+            while tokens < self.batch {
+                tokens += num_tokens(&batch.step()?);
+            }
+            let start = Instant::now();
+            while !batch.is_idle() {
+                batch.step()?;
+            }
+            Ok(start.elapsed().as_secs_f64())
+        })
+    }
+}
+
+fn num_tokens(events: &[Event]) -> usize {
+    events.iter().filter(|event| matches!(event, Event::Token { .. })).count()
+}
