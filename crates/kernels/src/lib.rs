@@ -21,18 +21,30 @@
 #![allow(unsafe_code, reason = "SIMD intrinsics; each use has a SAFETY comment and a test")]
 
 mod activation;
+mod activation_grad;
 mod aligned;
 mod attention;
+mod cross_entropy;
+mod gemm;
 mod level;
 mod linear;
 mod norm;
+mod norm_grad;
+mod optimizer;
 mod parallel;
 mod rope;
 mod simd;
 
 pub use activation::{gelu_erf, gelu_tanh, silu_gate};
-pub use attention::{AttentionShape, KeyValues, Visible, attention};
+pub use activation_grad::{gelu_erf_grad, gelu_tanh_grad, silu_gate_grad};
+pub use attention::{
+    AttentionForward, AttentionGrad, AttentionInput, AttentionOut, AttentionShape, KeyValues,
+    Visible, attention, attention_grad, attention_with_lse,
+};
+pub use cross_entropy::{cross_entropy, cross_entropy_grad};
 pub use level::{Level, UnknownLevel, set_level};
-pub use linear::{Matrix, linear};
+pub use linear::{Matrix, linear, linear_grad_bias, linear_grad_input, linear_grad_weight};
 pub use norm::{layer_norm, rms_norm};
-pub use rope::rope;
+pub use norm_grad::{NormGrad, layer_norm_grad, rms_norm_grad};
+pub use optimizer::{AdamW, Moments, adamw, sum_of_squares};
+pub use rope::{rope, rope_grad};

@@ -86,7 +86,7 @@ impl Kernel for Row<'_> {
 
 /// Returns the sum of all elements.
 #[inline(always)]
-fn sum<S: Simd>(simd: S, x: &[f32]) -> f32 {
+pub(crate) fn sum<S: Simd>(simd: S, x: &[f32]) -> f32 {
     let mut total = simd.splat(0.0);
     let chunks = x.chunks_exact(S::LANES);
     let rest: f32 = chunks.remainder().iter().sum();
@@ -98,7 +98,7 @@ fn sum<S: Simd>(simd: S, x: &[f32]) -> f32 {
 
 /// Returns the sum of the squared distances from `mean`.
 #[inline(always)]
-fn sum_of_squares<S: Simd>(simd: S, x: &[f32], mean: f32) -> f32 {
+pub(crate) fn sum_of_squares<S: Simd>(simd: S, x: &[f32], mean: f32) -> f32 {
     let mut total = simd.splat(0.0);
     let chunks = x.chunks_exact(S::LANES);
     let rest: f32 = chunks.remainder().iter().map(|x| (x - mean) * (x - mean)).sum();

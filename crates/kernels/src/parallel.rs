@@ -51,4 +51,15 @@ impl Scatter {
         // SAFETY: the index is inside the slice, and the caller vouches for the rest.
         unsafe { self.start.add(index).write(value) }
     }
+
+    /// Returns some of the elements.
+    ///
+    /// # Safety
+    /// As for [`Scatter::set`], of all of them and as long as the result lives.
+    #[inline(always)]
+    pub(crate) unsafe fn slice<'a>(self, start: usize, len: usize) -> &'a mut [f32] {
+        assert!(start <= self.len && len <= self.len - start);
+        // SAFETY: the elements are inside the slice, and the caller vouches for the rest.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+    }
 }

@@ -23,6 +23,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     const LANES: usize;
     /// Rows and columns of the largest tile of accumulators that fits into the registers.
     const TILE: (usize, usize);
+    /// Rows and vectors of the tile of accumulators of an outer product, one row broadcast at a
+    /// time.
+    const OUTER: (usize, usize);
 
     /// Returns `value` in every lane.
     fn splat(self, value: f32) -> Self::V;
@@ -42,6 +45,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// Returns `a / b`.
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Returns the square root of each lane.
+    fn sqrt(self, a: Self::V) -> Self::V;
     /// Returns the larger of each lane; `b` if one of them is not a number.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// Returns the smaller of each lane; `b` if one of them is not a number.
@@ -115,6 +120,24 @@ pub(crate) fn load_rest<S: Simd, E: Element>(simd: S, from: &[E]) -> S::V {
     E::load(simd, &padded)
 }
 
+/// Reads a vector of a row from its rest on, zeros after its end.
+#[inline(always)]
+pub(crate) fn load_some<S: Simd, E: Element>(simd: S, from: &[E]) -> S::V {
+    if from.len() >= S::LANES { E::load(simd, from) } else { load_rest(simd, from) }
+}
+
+/// Writes as much of a vector as there is room for.
+#[inline(always)]
+pub(crate) fn store_some<S: Simd>(simd: S, value: S::V, to: &mut [f32]) {
+    if to.len() >= S::LANES {
+        simd.store(value, to);
+    } else {
+        let mut padded = [0.0; 16];
+        simd.store(value, &mut padded);
+        to.copy_from_slice(&padded[..to.len()]);
+    }
+}
+
 /// Writes elements as f32; `to` has room for whole vectors.
 #[inline(always)]
 pub(crate) fn widen<S: Simd, E: Element>(simd: S, from: &[E], to: &mut [f32]) {
@@ -163,6 +186,7 @@ impl Simd for Portable {
     type V = [f32; 8];
     const LANES: usize = 8;
     const TILE: (usize, usize) = (2, 2);
+    const OUTER: (usize, usize) = (4, 1);
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::V {
@@ -199,6 +223,10 @@ impl Simd for Portable {
     #[inline(always)]
     fn div(self, a: Self::V, b: Self::V) -> Self::V {
         Self::map(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn sqrt(self, a: Self::V) -> Self::V {
+        a.map(f32::sqrt)
     }
     #[inline(always)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {

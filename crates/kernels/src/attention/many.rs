@@ -53,7 +53,9 @@ impl<E: Element> Kernel for Head<'_, E> {
             let mut totals = [0.0; 8];
             for (r, total) in totals[..height].iter_mut().enumerate() {
                 let scores = &mut scores.data[r * scores.stride..][..hull.end];
-                *total = weights(simd, &call, row + r, &hull, scores);
+                let largest;
+                (largest, *total) = weights(simd, &call, row + r, &hull, scores);
+                out.set_lse(row + r, largest, *total);
             }
             let weights: Vec<&[f32]> =
                 scores.data.chunks(scores.stride).take(height).map(|r| &r[hull.clone()]).collect();
@@ -100,8 +102,8 @@ impl<E: Element> Head<'_, E> {
     }
 }
 
-/// Turns the scores of one row into weights, zero where the row does not see, and returns their
-/// sum.
+/// Turns the scores of one row into weights, zero where the row does not see, and returns the
+/// largest score and the sum of the weights.
 #[inline(always)]
 fn weights<S: Simd, E: Element>(
     simd: S,
@@ -109,7 +111,7 @@ fn weights<S: Simd, E: Element>(
     row: usize,
     hull: &Range<usize>,
     scores: &mut [f32],
-) -> f32 {
+) -> (f32, f32) {
     let ranges = call.visible.row(row);
     let mut largest = f32::NEG_INFINITY;
     for range in ranges.clone() {
@@ -122,7 +124,7 @@ fn weights<S: Simd, E: Element>(
         total += exponentials(simd, &mut scores[range], largest);
     }
     scores[seen..hull.end].fill(0.0);
-    total
+    (largest, total)
 }
 
 /// Writes `a b` for some columns of `b`, whose stride is given with it, in whole vectors.

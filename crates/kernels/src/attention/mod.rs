@@ -1,5 +1,6 @@
 //! Attention that walks the visible ranges of a plan.
 
+mod grad;
 mod many;
 mod one;
 
@@ -10,6 +11,8 @@ use rayon::prelude::*;
 use crate::Matrix;
 use crate::parallel::Scatter;
 use crate::simd::{Element, dispatch};
+
+pub use grad::{AttentionForward, AttentionGrad, AttentionInput, attention_grad};
 
 /// Rows from which on it pays to unpack the keys and values of a head.
 const MANY: usize = 4;
@@ -84,17 +87,53 @@ pub fn attention(
     shape: AttentionShape,
     out: &mut [f32],
 ) {
+    attend(q, kv, (visible, shape), out, None);
+}
+
+/// Where [`attention_with_lse`] writes.
+#[derive(Debug)]
+pub struct AttentionOut<'a> {
+    /// What [`attention`] writes. `// [rows, heads, head_dim]`
+    pub out: &'a mut [f32],
+    /// The logarithm of the sum of `exp(scale q k)` over the visible keys, minus infinity for a
+    /// row that sees nothing: what [`attention_grad`] needs. `// [rows, heads]`
+    pub lse: &'a mut [f32],
+}
+
+/// Computes what [`attention`] does, and the logarithm of every softmax's denominator.
+///
+/// # Panics
+/// As [`attention`].
+pub fn attention_with_lse(
+    q: &[f32],
+    kv: KeyValues<'_>,
+    visible: Visible<'_>,
+    shape: AttentionShape,
+    result: AttentionOut<'_>,
+) {
+    let AttentionOut { out, lse } = result;
+    assert_eq!(lse.len(), visible.num_rows() * shape.heads, "one for each row and head");
+    attend(q, kv, (visible, shape), out, Some(Scatter::new(lse)));
+}
+
+fn attend(
+    q: &[f32],
+    kv: KeyValues<'_>,
+    (visible, shape): (Visible<'_>, AttentionShape),
+    out: &mut [f32],
+    lse: Option<Scatter>,
+) {
     let KeyValues { head_stride, key_stride, .. } = kv;
     let strides = (head_stride, key_stride);
     match (kv.keys, kv.values) {
         (Matrix::F32(keys), Matrix::F32(values)) => {
-            run(Call { q, keys, values, strides, visible, shape }, out);
+            run(Call { q, keys, values, strides, visible, shape }, out, lse);
         }
         (Matrix::Bf16(keys), Matrix::Bf16(values)) => {
-            run(Call { q, keys, values, strides, visible, shape }, out);
+            run(Call { q, keys, values, strides, visible, shape }, out, lse);
         }
         (Matrix::F16(keys), Matrix::F16(values)) => {
-            run(Call { q, keys, values, strides, visible, shape }, out);
+            run(Call { q, keys, values, strides, visible, shape }, out, lse);
         }
         _ => panic!("keys and values of different types"),
     }
@@ -132,11 +171,23 @@ impl<'a, E> Call<'a, E> {
 #[derive(Clone, Copy)]
 struct HeadOut {
     out: Scatter,
+    lse: Option<Scatter>,
     head: usize,
     shape: AttentionShape,
 }
 
 impl HeadOut {
+    /// Writes the logarithm of `total exp(largest)` of one row if it is asked for.
+    #[inline(always)]
+    fn set_lse(&self, row: usize, largest: f32, total: f32) {
+        if let Some(lse) = self.lse {
+            // The largest of no scores is minus infinity, and so is the sum's logarithm.
+            let value = if total == 0.0 { f32::NEG_INFINITY } else { largest + total.ln() };
+            // SAFETY: as in `set`.
+            unsafe { lse.set(row * self.shape.heads + self.head, value) }
+        }
+    }
+
     /// Writes the result of one row.
     #[inline(always)]
     fn set(&self, row: usize, values: &[f32]) {
@@ -149,14 +200,14 @@ impl HeadOut {
     }
 }
 
-fn run<E: Element>(call: Call<'_, E>, out: &mut [f32]) {
+fn run<E: Element>(call: Call<'_, E>, out: &mut [f32], lse: Option<Scatter>) {
     let AttentionShape { heads, kv_heads, head_dim, .. } = call.shape;
     let rows = call.visible.num_rows();
     assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads on {kv_heads}");
     assert_eq!(call.q.len(), rows * heads * head_dim, "queries of {rows} rows");
     assert_eq!(out.len(), call.q.len(), "output of {rows} rows");
     let out = Scatter::new(out);
-    let of_head = |head| HeadOut { out, head, shape: call.shape };
+    let of_head = |head| HeadOut { out, lse, head, shape: call.shape };
     if rows < MANY {
         (0..rows * heads).into_par_iter().for_each(|task| {
             dispatch(one::RowOfHead { call, row: task / heads, out: of_head(task % heads) });

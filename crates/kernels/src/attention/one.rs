@@ -27,7 +27,8 @@ impl<E: Element> Kernel for RowOfHead<'_, E> {
             let key = call.entry(call.keys, head, column);
             weights.push(dot(simd, query, key) * call.shape.scale);
         }
-        let total = softmax(simd, &mut weights);
+        let (largest, total) = softmax(simd, &mut weights);
+        out.set_lse(row, largest, total);
         let inverse = if total > 0.0 { 1.0 / total } else { 0.0 };
         let width = query.len();
         let mut result = vec![0.0; width.next_multiple_of(GROUP * S::LANES)];
@@ -71,11 +72,11 @@ fn dot<S: Simd, E: Element>(simd: S, query: &[f32], key: &[E]) -> f32 {
     simd.sum(sum)
 }
 
-/// Replaces scores by `exp(score - largest)` and returns their sum.
+/// Replaces scores by `exp(score - largest)` and returns the largest and their sum.
 #[inline(always)]
-pub(super) fn softmax<S: Simd>(simd: S, scores: &mut [f32]) -> f32 {
+pub(super) fn softmax<S: Simd>(simd: S, scores: &mut [f32]) -> (f32, f32) {
     let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    exponentials(simd, scores, largest)
+    (largest, exponentials(simd, scores, largest))
 }
 
 /// Replaces scores by `exp(score - largest)` and returns their sum.

@@ -7,6 +7,7 @@
 mod dot;
 #[cfg(target_arch = "x86_64")]
 mod dot_bf16;
+mod grad;
 
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -15,6 +16,8 @@ use crate::Level;
 use crate::aligned::{Aligned, LINE};
 use crate::parallel::Scatter;
 use crate::simd::{Element, dispatch};
+
+pub use grad::{linear_grad_bias, linear_grad_input, linear_grad_weight};
 
 /// Bytes of `x` that a pass over the weights keeps in a cache: of a core where every few rows of
 /// weights read them all, of the processor where many do.

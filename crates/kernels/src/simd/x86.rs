@@ -50,6 +50,7 @@ impl Simd for Avx2 {
     type V = __m256;
     const LANES: usize = 8;
     const TILE: (usize, usize) = (3, 3);
+    const OUTER: (usize, usize) = (6, 2);
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::V {
@@ -104,6 +105,11 @@ impl Simd for Avx2 {
         unsafe { _mm256_div_ps(a, b) }
     }
     #[inline(always)]
+    fn sqrt(self, a: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm256_sqrt_ps(a) }
+    }
+    #[inline(always)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {
         // SAFETY: see above.
         unsafe { _mm256_max_ps(a, b) }
@@ -146,6 +152,7 @@ impl Simd for Avx512 {
     type V = __m512;
     const LANES: usize = 16;
     const TILE: (usize, usize) = (6, 4);
+    const OUTER: (usize, usize) = (14, 2);
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::V {
@@ -198,6 +205,11 @@ impl Simd for Avx512 {
     fn div(self, a: Self::V, b: Self::V) -> Self::V {
         // SAFETY: see above.
         unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sqrt(self, a: Self::V) -> Self::V {
+        // SAFETY: see above.
+        unsafe { _mm512_sqrt_ps(a) }
     }
     #[inline(always)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {

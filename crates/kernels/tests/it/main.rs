@@ -1,9 +1,15 @@
 //! Every kernel at every level of this processor against its formula in f64.
 
 mod activation;
+mod activation_grad;
 mod attention;
+mod attention_grad;
+mod cross_entropy;
 mod linear;
+mod linear_grad;
 mod norm;
+mod norm_grad;
+mod optimizer;
 mod support;
 
 use kernels::Level;

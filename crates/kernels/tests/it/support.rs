@@ -47,3 +47,9 @@ pub(crate) fn assert_close(found: &[f32], expected: &[f64], bound: f64, what: &s
         assert!(error <= bound, "{what}: {found} at {i}, expected {expected}");
     }
 }
+
+/// Runs `work` on a pool of so many threads.
+pub(crate) fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.expect("threads can be started").install(work)
+}

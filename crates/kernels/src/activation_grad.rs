@@ -1,0 +1,126 @@
+//! Gradients of the activations.
+
+use rayon::prelude::*;
+
+use crate::simd::{Kernel, Simd, dispatch, load_some, store_some};
+
+/// Elements of a task; whole vectors.
+const TASK: usize = 1 << 13;
+
+/// Writes `dy gelu'(x)` of [`gelu_tanh`](crate::gelu_tanh) to `dx`.
+///
+/// With `u = sqrt(2 / pi) (x + 0.044715 x^3)` and `s = 1 / (1 + exp(-2 u))`:
+/// `gelu'(x) = s + 2 x s (1 - s) du/dx`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn gelu_tanh_grad(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    assert_eq!((x.len(), dy.len()), (dx.len(), dx.len()));
+    dx.par_chunks_mut(TASK).enumerate().for_each(|(task, dx)| {
+        let part = task * TASK..task * TASK + dx.len();
+        dispatch(TanhGrad { x: &x[part.clone()], dy: &dy[part], dx });
+    });
+}
+
+/// Writes `dy gelu'(x)` of [`gelu_erf`](crate::gelu_erf) to `dx`:
+/// `gelu'(x) = 0.5 (1 + erf(x / sqrt(2))) + x exp(-x^2 / 2) / sqrt(2 pi)`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn gelu_erf_grad(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    assert_eq!((x.len(), dy.len()), (dx.len(), dx.len()));
+    let density_at_zero = 0.5 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
+    dx.par_chunks_mut(TASK).enumerate().for_each(|(task, dx)| {
+        let part = task * TASK..task * TASK + dx.len();
+        for ((dx, x), dy) in dx.iter_mut().zip(&x[part.clone()]).zip(&dy[part]) {
+            let below = 0.5 * libm::erfcf(-x * std::f32::consts::FRAC_1_SQRT_2);
+            // Far out the density is zero, and infinity times zero would not be a number.
+            let near = if x.abs() > 20.0 { 20.0_f32.copysign(*x) } else { *x };
+            *dx = dy * (below + near * libm::expf(-0.5 * near * near) * density_at_zero);
+        }
+    });
+}
+
+/// Writes the gradient of the input of [`silu_gate`](crate::silu_gate) to `dgate_up`.
+///
+/// With `s = 1 / (1 + exp(-gate))`: `dgate = dy up s (1 + gate (1 - s))` and `dup = dy gate s`. A
+/// row of `gate_up` and `dgate_up` holds `width` gates, then `width` ups.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn silu_gate_grad(gate_up: &[f32], width: usize, dy: &[f32], dgate_up: &mut [f32]) {
+    assert_eq!((gate_up.len(), dgate_up.len()), (2 * dy.len(), 2 * dy.len()));
+    if dy.is_empty() || width == 0 {
+        return;
+    }
+    let rows = (TASK / width).max(1);
+    dgate_up
+        .par_chunks_mut(rows * 2 * width)
+        .zip(gate_up.par_chunks(rows * 2 * width))
+        .zip(dy.par_chunks(rows * width))
+        .for_each(|((dgate_up, gate_up), dy)| {
+            dispatch(SiluGateGrad { gate_up, width, dy, dgate_up });
+        });
+}
+
+struct TanhGrad<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl Kernel for TanhGrad<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { x, dy, dx } = self;
+        let twice = 2.0 * (2.0 / std::f32::consts::PI).sqrt();
+        let one = simd.splat(1.0);
+        for at in (0..dx.len()).step_by(S::LANES) {
+            let x = load_some(simd, &x[at..]);
+            // Beyond, the slope is flat; the cube must not overflow.
+            let x = simd.min(simd.splat(20.0), simd.max(simd.splat(-20.0), x));
+            let square = simd.mul(x, x);
+            let u = simd.mul(x, simd.mul_add(square, simd.splat(0.044_715), one));
+            let e = simd.exp(simd.mul(u, simd.splat(-twice)));
+            let s = simd.div(one, simd.add(e, one));
+            let slope = simd.mul_add(square, simd.splat(3.0 * 0.044_715), one);
+            // s (1 - s) = s (e s), which keeps its digits.
+            let bend = simd.mul(simd.mul(s, simd.mul(e, s)), simd.splat(twice));
+            let grad = simd.mul_add(simd.mul(x, bend), slope, s);
+            store_some(simd, simd.mul(load_some(simd, &dy[at..]), grad), &mut dx[at..]);
+        }
+    }
+}
+
+struct SiluGateGrad<'a> {
+    gate_up: &'a [f32],
+    width: usize,
+    dy: &'a [f32],
+    dgate_up: &'a mut [f32],
+}
+
+impl Kernel for SiluGateGrad<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { gate_up, width, dy, dgate_up } = self;
+        let rows = gate_up.chunks_exact(2 * width).zip(dy.chunks_exact(width));
+        let one = simd.splat(1.0);
+        for ((gate_up, dy), dgate_up) in rows.zip(dgate_up.chunks_exact_mut(2 * width)) {
+            let (gate, up) = gate_up.split_at(width);
+            let (dgate, dup) = dgate_up.split_at_mut(width);
+            for at in (0..width).step_by(S::LANES) {
+                let (gate, up) = (load_some(simd, &gate[at..]), load_some(simd, &up[at..]));
+                let dy = load_some(simd, &dy[at..]);
+                let e = simd.exp(simd.sub(simd.splat(0.0), gate));
+                let s = simd.div(one, simd.add(e, one));
+                let rest = simd.mul_add(gate, simd.mul(e, s), one);
+                store_some(simd, simd.mul(simd.mul(dy, up), simd.mul(s, rest)), &mut dgate[at..]);
+                store_some(simd, simd.mul(dy, simd.mul(gate, s)), &mut dup[at..]);
+            }
+        }
+    }
+}

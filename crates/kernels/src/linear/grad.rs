@@ -1,0 +1,123 @@
+//! Gradients of the linear layer.
+
+use rayon::prelude::*;
+
+use super::Matrix;
+use crate::gemm::{Product, Target, View};
+use crate::parallel::Scatter;
+use crate::simd::{Element, Kernel, Simd, dispatch, load_some, store_some};
+
+/// Columns of a task of a sum of rows.
+const COLUMNS: usize = 64;
+/// Rows that are summed before they are added to the total, which keeps more digits.
+const ROWS: usize = 64;
+
+/// Writes `dy weight` to `dx`, the gradient of `x` in [`linear`](crate::linear).
+///
+/// `dy` is `[rows, out_width]`, `weight` `[out_width, width]`, `dx` `[rows, width]`. Weights of
+/// fewer bits are widened and `dy` is not rounded.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn linear_grad_input(dy: &[f32], weight: Matrix<'_>, width: usize, dx: &mut [f32]) {
+    match weight {
+        Matrix::F32(weight) => grad_input(dy, weight, width, dx),
+        Matrix::Bf16(weight) => grad_input(dy, weight, width, dx),
+        Matrix::F16(weight) => grad_input(dy, weight, width, dx),
+    }
+}
+
+fn grad_input<E: Element>(dy: &[f32], weight: &[E], width: usize, dx: &mut [f32]) {
+    if dx.is_empty() {
+        return;
+    }
+    let (rows, out_width) = (dx.len() / width, weight.len() / width);
+    assert_eq!(dx.len(), rows * width, "gradient of rows of {width}");
+    assert_eq!(weight.len(), out_width * width, "weights of rows of {width}");
+    assert_eq!(dy.len(), rows * out_width, "gradient of {rows} rows of {out_width}");
+    let product = Product {
+        a: View { data: dy, strides: (out_width, 1) },
+        b: View { data: weight, strides: (width, 1) },
+        size: (rows, width, out_width),
+        target: Target { out: Scatter::new(dx), at: 0, stride: width },
+        accumulate: false,
+    };
+    // SAFETY: `dx` is borrowed mutably for all of it.
+    unsafe { product.run() }
+}
+
+/// Writes `dy^T x` to `dw`, the gradient of the weights in [`linear`](crate::linear), or adds it
+/// to what is there.
+///
+/// `dy` is `[rows, out_width]`, `x` `[rows, width]`, `dw` `[out_width, width]`.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn linear_grad_weight(dy: &[f32], x: &[f32], width: usize, dw: &mut [f32], accumulate: bool) {
+    if dw.is_empty() {
+        return;
+    }
+    let (rows, out_width) = (x.len() / width, dw.len() / width);
+    assert_eq!(x.len(), rows * width, "input of rows of {width}");
+    assert_eq!(dw.len(), out_width * width, "gradient of rows of {width}");
+    assert_eq!(dy.len(), rows * out_width, "gradient of {rows} rows of {out_width}");
+    let product = Product {
+        a: View { data: dy, strides: (1, out_width) },
+        b: View { data: x, strides: (width, 1) },
+        size: (out_width, width, rows),
+        target: Target { out: Scatter::new(dw), at: 0, stride: width },
+        accumulate,
+    };
+    // SAFETY: `dw` is borrowed mutably for all of it.
+    unsafe { product.run() }
+}
+
+/// Writes the sum of the rows of `dy` to `db`, the gradient of a bias, or adds it to what is
+/// there.
+///
+/// `dy` is `[rows, out_width]`, `db` `[out_width]`.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn linear_grad_bias(dy: &[f32], db: &mut [f32], accumulate: bool) {
+    let width = db.len();
+    if width == 0 {
+        return;
+    }
+    assert_eq!(dy.len() % width, 0, "rows of {width}");
+    db.par_chunks_mut(COLUMNS).enumerate().for_each(|(task, db)| {
+        dispatch(SumOfRows { rows: dy, width, at: task * COLUMNS, out: db, accumulate });
+    });
+}
+
+/// Sums some columns of rows.
+struct SumOfRows<'a> {
+    rows: &'a [f32],
+    width: usize,
+    at: usize,
+    out: &'a mut [f32],
+    accumulate: bool,
+}
+
+impl Kernel for SumOfRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { rows, width, at, out, accumulate } = self;
+        if !accumulate {
+            out.fill(0.0);
+        }
+        for rows in rows.chunks(ROWS * width) {
+            for start in (0..out.len()).step_by(S::LANES) {
+                let mut sum = simd.splat(0.0);
+                for row in rows.chunks_exact(width) {
+                    let row = &row[at..at + out.len()];
+                    sum = simd.add(sum, load_some(simd, &row[start..]));
+                }
+                let out = &mut out[start..];
+                store_some(simd, simd.add(load_some(simd, out), sum), out);
+            }
+        }
+    }
+}
