@@ -148,6 +148,17 @@ impl Tokenizer {
         }
     }
 
+    /// Encodes text in which spelled special tokens have no meaning, for a sequence that is put
+    /// together from such text and from tokens.
+    ///
+    /// `opening` says that it starts the sequence, apart from BOS.
+    ///
+    /// # Errors
+    /// If the vocabulary cannot represent the text.
+    pub fn encode_literal(&self, text: &str, opening: bool) -> Result<Vec<TokenId>, Error> {
+        Ok(self.encode_pieces(vec![Piece::Text(text.to_owned())], opening)?.concat())
+    }
+
     /// Decodes a whole sequence; ids that are not in the vocabulary are left out.
     pub fn decode(&self, ids: &[TokenId], skip_special: bool) -> String {
         let mut stream = TextStream::with_special(self, skip_special);

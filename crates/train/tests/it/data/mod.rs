@@ -1,0 +1,5 @@
+//! From files to samples.
+
+mod augment;
+mod encode;
+mod support;

@@ -1,0 +1,4 @@
+//! Tests of the crate from the outside.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
+
+mod data;
