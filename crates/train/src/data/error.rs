@@ -70,10 +70,10 @@ pub enum Error {
         reason: String,
     },
     /// Too many samples in a row were bad.
-    #[error("{} samples in a row are bad, the last ones: {}", .limit, list(.last))]
+    #[error("{num_bad} samples in a row are bad, the last ones: {}", list(.last))]
     TooManyBad {
-        /// How many were allowed.
-        limit: usize,
+        /// How many there were.
+        num_bad: usize,
         /// The last of them.
         last: Vec<BadSample>,
     },
@@ -83,12 +83,26 @@ pub enum Error {
         /// The stream.
         stream: String,
     },
+    /// No shard of a stream could be read.
+    #[error("no shard of {stream} can be read, the last one failed: {last}")]
+    AllShards {
+        /// The stream.
+        stream: String,
+        /// The last shard and why.
+        last: String,
+    },
     /// A thread could not be started.
     #[error("cannot start a thread for loading")]
     StartThread {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// The thread that draws samples panicked.
+    #[error("drawing the next sample panicked: {why}")]
+    Panic {
+        /// What the panic said.
+        why: String,
     },
     /// The threads ended before the stream did; only after an earlier error.
     #[error("the loader has stopped after an earlier error")]

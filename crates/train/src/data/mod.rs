@@ -8,16 +8,26 @@
 //! number of threads; and from a saved position it comes out again.
 
 pub mod augment;
+pub mod captions;
 pub mod encode;
 mod error;
+mod loader;
 mod rng;
+pub mod shards;
+mod shuffle;
+pub mod webdataset;
 
 use sequence::{Layout, TokenId};
 
 pub use self::augment::{Augment, Augmentation, BoxHandling, Crop};
+pub use self::captions::CaptionKind;
 pub use self::encode::{EncodedText, Encoder, EncoderConfig, SegmentOrder};
 pub use self::error::Error;
+pub use self::loader::{Batch, Loader, LoaderConfig, Share};
 pub use self::rng::SampleRng;
+pub use self::shards::Shards;
+pub use self::shuffle::ShuffleConfig;
+pub use self::webdataset::{CaptionMaker, Part, RawSample, WebDataset, WebDatasetConfig};
 
 /// One sequence to learn from.
 #[derive(Clone, Debug, PartialEq)]
