@@ -94,6 +94,24 @@ fn a_stream_over_http_goes_on_where_it_was_and_knows_its_size() {
 }
 
 #[test]
+fn shards_are_streamed_from_a_store_of_the_s3_kind() {
+    let (address, asked) = serve(files());
+    let options = [
+        ("aws_endpoint", address.as_str()),
+        ("aws_allow_http", "true"),
+        ("aws_skip_signature", "true"),
+        ("aws_region", "here"),
+    ];
+    let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let pattern = "s3://set/{00000,00003}.tar".to_owned();
+    let shards = Shards::find(&[pattern], BTreeMap::from(options)).unwrap();
+    let mut source = WebDataset::new(shards, WebDatasetConfig::default(), bare_make()).unwrap();
+    let found: BTreeSet<_> = keys(&mut source, 30 + 33).into_iter().collect();
+    assert_eq!(found.len(), 30 + 33);
+    assert!(asked.lock().unwrap().contains(&"/set/00003.tar".to_owned()));
+}
+
+#[test]
 fn an_address_of_an_unknown_kind_is_a_shard_that_cannot_be_read() {
     let shards = Shards::find(&["gopher://host/0.tar".to_owned()], BTreeMap::new()).unwrap();
     let mut source = WebDataset::new(shards, WebDatasetConfig::default(), bare_make()).unwrap();
