@@ -1,13 +1,16 @@
 //! Speeds of the kernels on the shapes of AKI-4B, at every level of this processor.
 //!
-//! `cargo run --release -p kernels --example bench [LEVEL]` prints medians.
+//! `cargo run --release -p kernels --example bench [LEVEL [inference | training]]` prints medians.
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use half::bf16;
-use kernels::{AttentionShape, KeyValues, Level, Matrix, Visible, set_level};
+use kernels::{
+    AdamW, AttentionForward, AttentionGrad, AttentionInput, AttentionOut, AttentionShape,
+    KeyValues, Level, Matrix, Moments, NormGrad, Visible, set_level,
+};
 use rayon::prelude::*;
 
 fn median(mut work: impl FnMut()) -> f64 {
@@ -32,6 +35,8 @@ fn main() {
     println!("read bandwidth {:.1} GB/s", (big.len() * 8) as f64 / seconds / 1e9);
     drop(big);
     let wanted = std::env::args().nth(1);
+    let section = std::env::args().nth(2);
+    let is_wanted = |name: &str| section.as_ref().is_none_or(|section| section == name);
     for level in Level::available() {
         if wanted.as_ref().is_some_and(|wanted| wanted != level.name()) {
             continue;
@@ -40,6 +45,14 @@ fn main() {
             continue;
         }
         println!("{}", level.name());
+        if is_wanted("training") {
+            linear_grads();
+            attention_grads();
+            others_of_training();
+        }
+        if !is_wanted("inference") {
+            continue;
+        }
         linears();
         attentions();
         let x = vec![0.5_f32; 729 * 4304];
@@ -101,4 +114,109 @@ fn attentions() {
             seconds * 1e3
         );
     }
+}
+
+/// Numbers that are not all the same, so that nothing is denormal or constant.
+fn numbers(len: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 37) % 101) as f32 / 101.0 - 0.5).collect()
+}
+
+/// The three products of a training step.
+fn linear_grads() {
+    for (rows, width, columns) in
+        [(3072, 256, 768), (3072, 512, 2048), (3072, 512, 4096), (729, 3072, 3072)]
+    {
+        let (x, weight) = (numbers(rows * width), numbers(width * columns));
+        let mut y = numbers(rows * columns);
+        let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; weight.len()]);
+        let report = |name, seconds: f64| {
+            let flops = 2.0 * (rows * width * columns) as f64;
+            print!("  {name} {:6.2} ms {:4.0} GFLOP/s", seconds * 1e3, flops / seconds / 1e9);
+        };
+        print!("  linear {rows} x {width:4} -> {columns:4}");
+        let matrix = Matrix::F32(&weight);
+        report("y", median(|| kernels::linear(&x, matrix, None, width, &mut y)));
+        report("packed", median(|| kernels::linear_packed(&x, matrix, None, width, &mut y)));
+        report("dx", median(|| kernels::linear_grad_input(&y, matrix, width, &mut dx)));
+        report("dw", median(|| kernels::linear_grad_weight(&y, &x, width, &mut dw, false)));
+        println!();
+    }
+}
+
+fn attention_grads() {
+    for (name, rows, heads, head_dim) in [("tiny", 400, 8, 64), ("prefill", 1024, 16, 96)] {
+        let len = rows * heads * head_dim;
+        let (q, k, v, dout) = (numbers(len), numbers(len), numbers(len), numbers(len));
+        let ranges: Vec<_> = (1..=rows as u32).map(|end| 0..end).collect();
+        let row_starts: Vec<u32> = (0..=rows as u32).collect();
+        let (mut out, mut lse) = (vec![0.0; len], vec![0.0; rows * heads]);
+        let mut grads = [vec![0.0; len], vec![0.0; len], vec![0.0; len]];
+        let kv = KeyValues {
+            keys: Matrix::F32(&k),
+            values: Matrix::F32(&v),
+            head_stride: head_dim,
+            key_stride: heads * head_dim,
+        };
+        let visible = Visible { ranges: &ranges, row_starts: &row_starts };
+        let shape = AttentionShape { heads, kv_heads: heads, head_dim, scale: 0.1 };
+        let forward = median(|| {
+            let result = AttentionOut { out: &mut out, lse: &mut lse };
+            kernels::attention_with_lse(&q, kv, visible, shape, result);
+        });
+        let backward = median(|| {
+            let [dq, dkeys, dvalues] = &mut grads;
+            let input = AttentionInput { q: &q, kv, visible, shape };
+            let forward = AttentionForward { out: &out, lse: &lse };
+            kernels::attention_grad(input, forward, &dout, AttentionGrad { dq, dkeys, dvalues });
+        });
+        println!(
+            "  causal attention {name} {rows}, {heads} x {head_dim}: {:.2} ms, backward {:.2} ms",
+            forward * 1e3,
+            backward * 1e3
+        );
+    }
+}
+
+fn others_of_training() {
+    let (rows, width) = (3072, 512);
+    let (x, dy, mut dx) = (numbers(rows * width), numbers(rows * width), numbers(rows * width));
+    let (weight, mut dweight) = (numbers(width), numbers(width));
+    let seconds = median(|| {
+        let grad =
+            NormGrad { dx: &mut dx, dweight: Some(&mut dweight), dbias: None, accumulate: false };
+        kernels::rms_norm_grad(&x, &weight, 1e-6, &dy, grad);
+    });
+    println!("  rms_norm_grad {rows}x{width} {:.2} ms", seconds * 1e3);
+    let (x, dy) = (numbers(rows * 4 * width), numbers(rows * 2 * width));
+    let mut dx = vec![0.0; x.len()];
+    let seconds = median(|| kernels::silu_gate_grad(&x, 2 * width, &dy, &mut dx));
+    println!("  silu_gate_grad {rows}x{} {:.2} ms", 4 * width, seconds * 1e3);
+    let seconds = median(|| kernels::gelu_tanh_grad(&dy, &dy, &mut dx[..dy.len()]));
+    println!("  gelu_tanh_grad {rows}x{} {:.2} ms", 2 * width, seconds * 1e3);
+    let seconds = median(|| kernels::gelu_erf_grad(&dy, &dy, &mut dx[..dy.len()]));
+    println!("  gelu_erf_grad {rows}x{} {:.2} ms", 2 * width, seconds * 1e3);
+    let mut logits = numbers(1024 * 8192);
+    let targets: Vec<u32> = (0..1024).collect();
+    let seconds = median(|| {
+        black_box(kernels::cross_entropy_grad(&mut logits, &targets, 1.0));
+    });
+    println!("  cross_entropy_grad 1024x8192 {:.2} ms", seconds * 1e3);
+    let mut state = [numbers(1 << 23), numbers(1 << 23), vec![0.5; 1 << 23], vec![0.5; 1 << 23]];
+    let options = AdamW {
+        lr: 1e-4,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.01,
+        grad_scale: 1.0,
+    };
+    let seconds = median(|| {
+        let [weight, grad, first, second] = &mut state;
+        kernels::adamw(options, 10, weight, grad, Moments { first, second });
+    });
+    println!("  adamw 8388608 {:.2} ms", seconds * 1e3);
+    let seconds = median(|| {
+        black_box(kernels::sum_of_squares(&state[0]));
+    });
+    println!("  sum_of_squares 8388608 {:.2} ms", seconds * 1e3);
 }

@@ -14,11 +14,13 @@ use crate::parallel::Scatter;
 use crate::simd::{Element, Kernel, Simd, dispatch, load_some};
 
 /// Products that are summed before they are added to the result.
-const DEPTH: usize = 384;
+const DEPTH: usize = 256;
 /// Columns of `b` that are packed together; a multiple of every tile's width.
 const BREADTH: usize = 512;
-/// Rows of the tallest tile.
-const TALLEST: usize = 14;
+/// Rows of the tallest tile, filled up to those of a block that is transposed.
+const TALLEST: usize = 16;
+/// Rows and columns that are transposed at once.
+const SQUARE: usize = 16;
 /// Multiply-adds below which a second thread costs more than it saves.
 const SERIAL: usize = 1 << 17;
 /// Tasks for every thread, so that a slow core does not hold up the others.
@@ -61,7 +63,7 @@ pub(crate) struct Target {
 pub(crate) struct Product<'a, E> {
     /// Either its rows or its columns are contiguous.
     pub(crate) a: View<'a, f32>,
-    /// Its rows are contiguous.
+    /// Likewise.
     pub(crate) b: View<'a, E>,
     /// Rows, columns and depth.
     pub(crate) size: (usize, usize, usize),
@@ -166,10 +168,11 @@ impl<E: Element> Block<'_, E> {
                 let accumulate = product.accumulate || start > 0;
                 for row in (0..rows).step_by(R) {
                     let rows = R.min(rows - row);
-                    let a = &mut panel[..R * depth];
                     if depth > 0 {
-                        pack_rows::<R>(product.a.from(row, start), rows, a);
+                        let a = product.a.from(row, start);
+                        pack_rows::<S, R>(simd, a, (rows, depth), panel);
                     }
+                    let a = &panel[..R * depth];
                     for at in (0..columns).step_by(broad) {
                         let b = &panels[at * depth..][..broad * depth];
                         let sums = outer::<S, R, C>(simd, a, b);
@@ -192,21 +195,51 @@ fn pack_columns<S: Simd, E: Element>(
     (columns, depth): (usize, usize),
     (panels, broad): (&mut [f32], usize),
 ) {
-    for k in 0..depth {
-        let row = b.row(k, columns);
-        for at in (0..columns.next_multiple_of(broad)).step_by(S::LANES) {
-            let v = load_some(simd, &row[at.min(columns)..]);
-            let to = at / broad * broad * depth + k * broad + at % broad;
-            simd.store(v, &mut panels[to..]);
+    let padded = columns.next_multiple_of(broad);
+    if b.strides.1 == 1 {
+        for k in 0..depth {
+            let row = b.row(k, columns);
+            for at in (0..padded).step_by(S::LANES) {
+                let v = load_some(simd, &row[at.min(columns)..]);
+                let to = at / broad * broad * depth + k * broad + at % broad;
+                simd.store(v, &mut panels[to..]);
+            }
+        }
+        return;
+    }
+    let whole = if broad.is_multiple_of(SQUARE) { columns - columns % SQUARE } else { 0 };
+    let squares = depth - depth % SQUARE;
+    for at in (0..whole).step_by(SQUARE) {
+        let panel = &mut panels[at / broad * broad * depth + at % broad..];
+        for k in (0..squares).step_by(SQUARE) {
+            let from = std::array::from_fn(|i| {
+                let start = (at + i) * b.strides.1 + k;
+                &b.data[start..start + SQUARE]
+            });
+            simd.transpose(&from, &mut panel[k * broad..], broad);
+        }
+    }
+    for column in 0..padded {
+        let panel = &mut panels[column / broad * broad * depth + column % broad..];
+        let done = if column < whole { squares } else { 0 };
+        for k in done..depth {
+            let value =
+                if column < columns { b.data[column * b.strides.1 + k] } else { E::default() };
+            panel[k * broad] = value.widened();
         }
     }
 }
 
 /// Copies rows into a panel, columns one after the other; zeros where there are none.
 #[inline(always)]
-fn pack_rows<const R: usize>(a: View<'_, f32>, rows: usize, panel: &mut [f32]) {
-    let (panel, _) = panel.as_chunks_mut::<R>();
+fn pack_rows<S: Simd, const R: usize>(
+    simd: S,
+    a: View<'_, f32>,
+    (rows, depth): (usize, usize),
+    panel: &mut [f32],
+) {
     if a.strides.0 == 1 {
+        let (panel, _) = panel[..R * depth].as_chunks_mut::<R>();
         for (k, to) in panel.iter_mut().enumerate() {
             let from = &a.data[k * a.strides.1..][..rows];
             if let Some(from) = from.first_chunk::<R>() {
@@ -218,10 +251,21 @@ fn pack_rows<const R: usize>(a: View<'_, f32>, rows: usize, panel: &mut [f32]) {
         }
         return;
     }
-    for (piece, panel) in panel.chunks_mut(16).enumerate() {
+    let squares = if rows == R && S::LANES == SQUARE { depth - depth % SQUARE } else { 0 };
+    for k in (0..squares).step_by(SQUARE) {
+        // What is written for the rows that are too many is written over by the next column.
+        let from = std::array::from_fn(|r| {
+            let start = r.min(R - 1) * a.strides.0 + k;
+            &a.data[start..start + SQUARE]
+        });
+        simd.transpose(&from, &mut panel[k * R..], R);
+    }
+    let (panel, _) = panel[..R * depth].as_chunks_mut::<R>();
+    for (piece, panel) in panel[squares..].chunks_mut(SQUARE).enumerate() {
         for r in 0..R {
             if r < rows {
-                let from = &a.data[r * a.strides.0 + piece * 16..][..panel.len()];
+                let start = r * a.strides.0 + squares + piece * SQUARE;
+                let from = &a.data[start..start + panel.len()];
                 for (to, from) in panel.iter_mut().zip(from) {
                     to[r] = *from;
                 }

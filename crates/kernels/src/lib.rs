@@ -43,7 +43,9 @@ pub use attention::{
 };
 pub use cross_entropy::{cross_entropy, cross_entropy_grad};
 pub use level::{Level, UnknownLevel, set_level};
-pub use linear::{Matrix, linear, linear_grad_bias, linear_grad_input, linear_grad_weight};
+pub use linear::{
+    Matrix, linear, linear_grad_bias, linear_grad_input, linear_grad_weight, linear_packed,
+};
 pub use norm::{layer_norm, rms_norm};
 pub use norm_grad::{NormGrad, layer_norm_grad, rms_norm_grad};
 pub use optimizer::{AdamW, Moments, adamw, sum_of_squares};

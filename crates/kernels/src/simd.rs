@@ -67,6 +67,19 @@ pub(crate) trait Simd: Copy + Send + Sync {
         a.map(|a| self.sum(a))
     }
 
+    /// Writes the columns of sixteen rows of sixteen elements, widened, each `stride` after the
+    /// one before it: element `i` of row `r` to `i * stride + r`.
+    #[inline(always)]
+    fn transpose<E: Element>(self, rows: &[&[E]; 16], to: &mut [f32], stride: usize) {
+        for (r, row) in rows.iter().enumerate() {
+            let mut values = [0.0; 16];
+            widen(self, &row[..16], &mut values);
+            for (i, value) in values.into_iter().enumerate() {
+                to[i * stride + r] = value;
+            }
+        }
+    }
+
     /// Returns `e^a`, with a relative error below 3e-7. It stays at the value of -87.3, about 1e-38,
     /// below it and at that of 88.0 above; what is not a number stays so.
     #[inline(always)]
@@ -89,12 +102,18 @@ pub(crate) trait Simd: Copy + Send + Sync {
 pub(crate) trait Element: Copy + Default + Send + Sync {
     /// Reads a vector.
     fn load<S: Simd>(simd: S, from: &[Self]) -> S::V;
+    /// Returns the value as f32.
+    fn widened(self) -> f32;
 }
 
 impl Element for f32 {
     #[inline(always)]
     fn load<S: Simd>(simd: S, from: &[Self]) -> S::V {
         simd.load(from)
+    }
+    #[inline(always)]
+    fn widened(self) -> f32 {
+        self
     }
 }
 
@@ -103,12 +122,20 @@ impl Element for bf16 {
     fn load<S: Simd>(simd: S, from: &[Self]) -> S::V {
         simd.load_bf16(from)
     }
+    #[inline(always)]
+    fn widened(self) -> f32 {
+        self.to_f32()
+    }
 }
 
 impl Element for f16 {
     #[inline(always)]
     fn load<S: Simd>(simd: S, from: &[Self]) -> S::V {
         simd.load_f16(from)
+    }
+    #[inline(always)]
+    fn widened(self) -> f32 {
+        self.to_f32()
     }
 }
 

@@ -8,6 +8,7 @@ mod dot;
 #[cfg(target_arch = "x86_64")]
 mod dot_bf16;
 mod grad;
+mod packed;
 
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -18,6 +19,7 @@ use crate::parallel::Scatter;
 use crate::simd::{Element, dispatch};
 
 pub use grad::{linear_grad_bias, linear_grad_input, linear_grad_weight};
+pub use packed::linear_packed;
 
 /// Bytes of `x` that a pass over the weights keeps in a cache: of a core where every few rows of
 /// weights read them all, of the processor where many do.

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{Kernel, Simd};
+use super::{Element, Kernel, Simd};
 
 /// Eight lanes of AVX2; a value exists only inside [`run_avx2`].
 #[derive(Clone, Copy)]
@@ -250,6 +250,49 @@ impl Simd for Avx512 {
                 _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(c))),
             );
             _mm_cvtss_f32(halves(_mm256_add_ps(low, high)))
+        }
+    }
+    #[inline(always)]
+    fn transpose<E: Element>(self, rows: &[&[E]; 16], to: &mut [f32], stride: usize) {
+        let to = &mut to[..15 * stride + 16];
+        let mut v = [self.splat(0.0); 16];
+        for (v, row) in v.iter_mut().zip(rows) {
+            *v = E::load(self, row);
+        }
+        // SAFETY: see above.
+        unsafe {
+            // Within each four columns: first pairs of rows, then fours.
+            let mut w = v;
+            for i in (0..16).step_by(2) {
+                w[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+                w[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+            }
+            let low = |a, b| {
+                _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
+            };
+            let high = |a, b| {
+                _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
+            };
+            for i in (0..16).step_by(4) {
+                v[i] = low(w[i], w[i + 2]);
+                v[i + 1] = high(w[i], w[i + 2]);
+                v[i + 2] = low(w[i + 1], w[i + 3]);
+                v[i + 3] = high(w[i + 1], w[i + 3]);
+            }
+            // Now fours of a row's columns lie in the order of the rows' fours.
+            for j in 0..4 {
+                let even = _mm512_shuffle_f32x4::<0x88>(v[j], v[4 + j]);
+                let odd = _mm512_shuffle_f32x4::<0xdd>(v[j], v[4 + j]);
+                let even_below = _mm512_shuffle_f32x4::<0x88>(v[8 + j], v[12 + j]);
+                let odd_below = _mm512_shuffle_f32x4::<0xdd>(v[8 + j], v[12 + j]);
+                w[j] = _mm512_shuffle_f32x4::<0x88>(even, even_below);
+                w[4 + j] = _mm512_shuffle_f32x4::<0x88>(odd, odd_below);
+                w[8 + j] = _mm512_shuffle_f32x4::<0xdd>(even, even_below);
+                w[12 + j] = _mm512_shuffle_f32x4::<0xdd>(odd, odd_below);
+            }
+            for (i, w) in w.into_iter().enumerate() {
+                self.store(w, &mut to[i * stride..]);
+            }
         }
     }
     #[inline(always)]

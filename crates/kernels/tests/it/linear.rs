@@ -1,5 +1,5 @@
 use half::{bf16, f16};
-use kernels::{Matrix, linear};
+use kernels::{Matrix, linear, linear_packed};
 
 use crate::support::{Random, assert_close, at_every_level};
 
@@ -49,7 +49,11 @@ fn every_weight_type_equals_the_formula_at_every_level() {
                 ] {
                     let mut out = vec![f32::NAN; rows * columns];
                     linear(&x, matrix, bias, width, &mut out);
-                    assert_close(&out, &expected(x_used, w_used, bias, width), 2e-6, &what);
+                    let expected = expected(x_used, w_used, bias, width);
+                    assert_close(&out, &expected, 2e-6, &what);
+                    out.fill(f32::NAN);
+                    linear_packed(&x, matrix, bias, width, &mut out);
+                    assert_close(&out, &expected, 2e-6, &format!("packed {what}"));
                 }
             }
         });
@@ -65,14 +69,16 @@ fn a_row_does_not_depend_on_its_neighbours_or_on_the_number_of_threads() {
     let short: Vec<bf16> = weight.iter().map(|w| bf16::from_f32(*w)).collect();
     let half: Vec<f16> = weight.iter().map(|w| f16::from_f32(*w)).collect();
     at_every_level(|level| {
-        for matrix in [Matrix::F32(&weight), Matrix::Bf16(&short), Matrix::F16(&half)] {
-            let mut together = vec![0.0; rows * columns];
-            linear(&x, matrix, None, width, &mut together);
-            let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-            for (x, expected) in x.chunks_exact(width).zip(together.chunks_exact(columns)) {
-                let mut out = vec![0.0; columns];
-                alone.install(|| linear(x, matrix, None, width, &mut out));
-                assert_eq!(out, expected, "{level:?}");
+        for linear in [linear, linear_packed] {
+            for matrix in [Matrix::F32(&weight), Matrix::Bf16(&short), Matrix::F16(&half)] {
+                let mut together = vec![0.0; rows * columns];
+                linear(&x, matrix, None, width, &mut together);
+                let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+                for (x, expected) in x.chunks_exact(width).zip(together.chunks_exact(columns)) {
+                    let mut out = vec![0.0; columns];
+                    alone.install(|| linear(x, matrix, None, width, &mut out));
+                    assert_eq!(out, expected, "{level:?}");
+                }
             }
         }
     });
@@ -107,5 +113,7 @@ fn no_rows_and_no_outputs_are_fine() {
     at_every_level(|_| {
         linear(&[], Matrix::F32(&[1.0, 2.0]), None, 2, &mut []);
         linear(&[1.0, 2.0], Matrix::F32(&[]), None, 2, &mut []);
+        linear_packed(&[], Matrix::F32(&[1.0, 2.0]), None, 2, &mut []);
+        linear_packed(&[1.0, 2.0], Matrix::F32(&[]), None, 2, &mut []);
     });
 }

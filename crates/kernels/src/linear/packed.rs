@@ -1,0 +1,68 @@
+//! The linear layer by packed panels, for many rows.
+
+use half::bf16;
+use rayon::prelude::*;
+
+use super::Matrix;
+use crate::gemm::{Product, Target, View};
+use crate::parallel::Scatter;
+use crate::simd::Element;
+
+/// Elements of a task that copies.
+const TASK: usize = 1 << 14;
+
+/// Writes `x weight^T + bias` to `out`, faster than [`linear`](crate::linear) where there are many
+/// rows, as in training.
+///
+/// Operands and rounding are those of [`linear`](crate::linear). A row does not depend on the
+/// others here either, but it is summed in another order than there.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn linear_packed(
+    x: &[f32],
+    weight: Matrix<'_>,
+    bias: Option<&[f32]>,
+    width: usize,
+    out: &mut [f32],
+) {
+    match weight {
+        Matrix::F32(weight) => run((x, width), weight, bias, out),
+        Matrix::F16(weight) => run((x, width), weight, bias, out),
+        Matrix::Bf16(weight) => {
+            let rounded = x.par_iter().with_min_len(TASK).map(|x| bf16::from_f32(*x).to_f32());
+            run((&rounded.collect::<Vec<_>>(), width), weight, bias, out);
+        }
+    }
+}
+
+fn run<E: Element>(
+    (x, width): (&[f32], usize),
+    weight: &[E],
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let (rows, out_width) = (x.len() / width, weight.len() / width);
+    assert_eq!(x.len(), rows * width, "input of rows of {width}");
+    assert_eq!(weight.len(), out_width * width, "weights of rows of {width}");
+    assert_eq!(out.len(), rows * out_width, "output of {rows} rows of {out_width}");
+    assert!(bias.is_none_or(|bias| bias.len() == out_width), "bias of {out_width}");
+    if out.is_empty() {
+        return;
+    }
+    if let Some(bias) = bias {
+        let at_once = TASK / out_width + 1;
+        out.par_chunks_exact_mut(out_width).with_min_len(at_once).for_each(|row| {
+            row.copy_from_slice(bias);
+        });
+    }
+    let product = Product {
+        a: View { data: x, strides: (width, 1) },
+        b: View { data: weight, strides: (1, width) },
+        size: (rows, out_width, width),
+        target: Target { out: Scatter::new(out), at: 0, stride: out_width },
+        accumulate: bias.is_some(),
+    };
+    // SAFETY: `out` is borrowed mutably for all of it.
+    unsafe { product.run() }
+}
