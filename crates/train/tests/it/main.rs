@@ -2,3 +2,4 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
 mod data;
+mod trainer;

@@ -1,0 +1,101 @@
+//! `AdamW` with decay groups.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::pattern;
+
+/// What `AdamW` is set to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamWConfig {
+    /// The share of the old first and second moments that a step keeps.
+    pub betas: [f64; 2],
+    /// What is added to the root of the second moment.
+    pub eps: f64,
+    /// How much of a weight a step of learning rate 1 takes away.
+    pub weight_decay: f64,
+    /// Which parameters are not decayed.
+    pub no_weight_decay: Vec<String>,
+    /// The most that the norm of all gradients together may be; 0 does not clip.
+    pub clip_norm: f64,
+}
+
+impl Default for AdamWConfig {
+    fn default() -> Self {
+        Self {
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            weight_decay: 0.01,
+            no_weight_decay: vec!["lang_model.model.embed_tokens.*".to_owned()],
+            clip_norm: 1.0,
+        }
+    }
+}
+
+/// The running moments of one parameter.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moments {
+    /// How many steps they have seen; a parameter that no gradient reached is left out of a step.
+    pub steps: u64,
+    /// The mean of the gradients.
+    pub first: Vec<f32>,
+    /// The mean of their squares.
+    pub second: Vec<f32>,
+}
+
+/// `AdamW` as `torch.optim.AdamW` computes it.
+#[derive(Clone, Debug)]
+pub struct AdamW {
+    config: AdamWConfig,
+    moments: BTreeMap<String, Moments>,
+}
+
+impl AdamW {
+    /// Returns an optimizer that has seen nothing.
+    pub fn new(config: AdamWConfig) -> Self {
+        Self { config, moments: BTreeMap::new() }
+    }
+
+    /// Returns the settings.
+    pub fn config(&self) -> &AdamWConfig {
+        &self.config
+    }
+
+    /// Returns the moments by parameter, in the order of names.
+    pub fn moments(&self) -> &BTreeMap<String, Moments> {
+        &self.moments
+    }
+
+    /// Continues with moments of an earlier run.
+    pub fn restore(&mut self, moments: BTreeMap<String, Moments>) {
+        self.moments = moments;
+    }
+
+    /// Changes the values of one parameter by its gradient, multiplied by `scale`.
+    pub fn update(
+        &mut self,
+        name: &str,
+        values: &mut [f32],
+        (grad, scale, lr): (&[f32], f32, f64),
+    ) {
+        let config = &self.config;
+        let decayed = !pattern::matches_any(&config.no_weight_decay, name);
+        let moments = self.moments.entry(name.to_owned()).or_default();
+        moments.first.resize(values.len(), 0.0);
+        moments.second.resize(values.len(), 0.0);
+        moments.steps += 1;
+        let options = kernels::AdamW {
+            lr,
+            beta1: config.betas[0],
+            beta2: config.betas[1],
+            eps: config.eps,
+            weight_decay: if decayed { config.weight_decay } else { 0.0 },
+            grad_scale: scale,
+        };
+        let steps = moments.steps;
+        let moments = kernels::Moments { first: &mut moments.first, second: &mut moments.second };
+        kernels::adamw(options, steps, values, grad, moments);
+    }
+}

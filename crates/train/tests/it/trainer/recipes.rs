@@ -1,0 +1,159 @@
+//! Recipes: all of ours are valid, and a wrong one says where and what else.
+
+use std::path::{Path, PathBuf};
+
+use sequence::AttentionPolicy;
+use train::data::SegmentOrder;
+use train::recipe::{Recipe, StageKind, Start};
+
+use super::support::RECIPE;
+
+fn ours() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    let mut found = Vec::new();
+    for folder in [folder.clone(), folder.join("table1")] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            found.extend(path.extension().is_some_and(|e| e == "toml").then_some(path));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn every_recipe_of_the_repository_resolves_to_a_recipe() {
+    let all = ours();
+    assert!(all.len() >= 10, "{all:?}");
+    for path in all {
+        let recipe = Recipe::open(&path, &[]).unwrap();
+        let (resolved, phases) = recipe.resolve().unwrap();
+        let text = resolved.to_toml().unwrap();
+        let again = Recipe::parse(&text, "recipe.toml", &[]).unwrap();
+        assert_eq!(again.resolve().unwrap(), (resolved, phases), "{}", path.display());
+        assert_eq!(again.fingerprint().unwrap(), recipe.fingerprint().unwrap());
+    }
+}
+
+#[test]
+fn the_rows_of_table_1_are_those_of_the_paper() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/table1");
+    for (row, orders, policies) in [
+        ("causal", "it|it", "causal|causal"),
+        ("cca", "it|it", "concentric|concentric"),
+        ("without-text-image-pt", "it|ti it", "causal|causal"),
+        ("without-image-text-pt", "ti|ti it", "causal|causal"),
+        ("without-text-image-sft", "ti it|it", "causal|causal"),
+        ("without-image-text-sft", "ti it|ti", "causal|causal"),
+        ("dot", "ti it|ti it", "causal|causal"),
+        ("mma", "it|it", "causal|mutual"),
+    ] {
+        let recipe = Recipe::open(&folder.join(format!("{row}.toml")), &[]).unwrap();
+        let (_, phases) = recipe.resolve().unwrap();
+        for (kind, orders, policy) in [StageKind::Captions, StageKind::Instructions]
+            .into_iter()
+            .zip(orders.split('|'))
+            .zip(policies.split('|'))
+            .map(|((kind, orders), policy)| (kind, orders, policy))
+        {
+            let of_kind: Vec<_> = phases.iter().filter(|p| p.stage.kind == kind).collect();
+            let short = |order| if order == SegmentOrder::ImageText { "it" } else { "ti" };
+            let found: Vec<_> = of_kind.iter().map(|phase| short(phase.stage.order)).collect();
+            assert_eq!(found.join(" "), orders, "{row}");
+            let policy: AttentionPolicy = policy.parse().unwrap();
+            assert!(of_kind.iter().all(|phase| phase.stage.attention == policy), "{row}");
+            let sets = if kind == StageKind::Captions { 3 } else { 11 };
+            assert!(of_kind.iter().all(|phase| phase.data.len() == sets), "{row}");
+        }
+    }
+}
+
+#[test]
+fn the_papers_values_are_in_the_recipes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    let pretrain = Recipe::open(&folder.join("pretrain.toml"), &[]).unwrap();
+    let phase = &pretrain.resolve().unwrap().1[0];
+    assert_eq!(phase.batch.micro_batch * phase.batch.accumulation, 192);
+    assert_eq!((phase.schedule.steps, phase.schedule.warmup_steps), (52_080, 2000));
+    assert_eq!(phase.stage.max_text_tokens(), 128);
+    let instruct = Recipe::open(&folder.join("instruct.toml"), &[]).unwrap();
+    assert_eq!(instruct.model.start, Start::SftScratch);
+    let phase = &instruct.resolve().unwrap().1[0];
+    assert_eq!((phase.schedule.steps, phase.schedule.warmup_steps), (50_000, 150));
+    assert_eq!((phase.schedule.lr, phase.schedule.min_lr), (2e-5, 1e-6));
+    assert_eq!(phase.data.len(), 11);
+    let weights: f64 = phase.data.iter().map(|data| data.weight).sum();
+    assert!((weights - 1.0).abs() < 1e-9, "{weights}");
+}
+
+fn refusal(text: &str, settings: &[&str]) -> String {
+    let settings: Vec<_> = settings.iter().map(|&setting| setting.to_owned()).collect();
+    let recipe = Recipe::parse(text, "my.toml", &settings);
+    recipe.and_then(|recipe| recipe.resolve()).unwrap_err().to_string()
+}
+
+#[test]
+fn a_wrong_key_is_refused_with_its_line_and_a_suggestion() {
+    let misspelled = RECIPE.replace("micro_batch = 3", "micro_batches = 3");
+    assert_eq!(
+        refusal(&misspelled, &[]),
+        "my.toml:8: unknown key `micro_batches`, did you mean `micro_batch`?"
+    );
+    let misspelled = RECIPE.replace("\"causal\"", "\"causl\"");
+    let text = refusal(&misspelled, &[]);
+    assert!(text.starts_with("my.toml:18: ") && text.contains("`causl`"), "{text}");
+    let misspelled = RECIPE.replace("\"captions\"", "\"caption\"");
+    assert_eq!(
+        refusal(&misspelled, &[]),
+        "my.toml:18: unknown value `caption`, did you mean `captions`?"
+    );
+    let text = refusal(&RECIPE.replace("init = \"nothing\"", ""), &[]);
+    assert_eq!(text, "my.toml:2: key `init` is missing");
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused() {
+    for (from, to, expected) in [
+        ("lr = 0.05", "lr = 0.0", "phase `first`: `lr` is 0, expected a number above 0"),
+        (
+            "min_lr = 0.001",
+            "min_lr = 0.1",
+            "phase `first`: `min_lr` is 0.1, expected 0 to `lr`, which is 0.05",
+        ),
+        ("steps = 10", "steps = 0", "phase `first`: `steps` is 0, expected at least 1"),
+        (
+            "micro_batch = 3",
+            "micro_batch = 0",
+            "phase `first`: `micro_batch` is 0, expected at least 1",
+        ),
+        (
+            "[[data]]\nname = \"kale\"",
+            "",
+            "phase `first` has no `data`, neither of its own nor in common",
+        ),
+    ] {
+        assert_eq!(refusal(&RECIPE.replacen(from, to, 1), &[]), expected);
+    }
+}
+
+#[test]
+fn settings_of_the_command_line_change_the_recipe() {
+    let settings = ["batch.micro_batch=5", "phases.1.schedule.lr=0.5", "model.init=other"];
+    let recipe = Recipe::parse(RECIPE, "my.toml", &settings.map(str::to_owned)).unwrap();
+    let (_, phases) = recipe.resolve().unwrap();
+    assert_eq!(phases[0].batch.micro_batch, 5);
+    assert!((phases[1].schedule.lr - 0.5).abs() < f64::EPSILON);
+    assert_eq!(recipe.model.init, "other");
+    assert_eq!(
+        refusal(RECIPE, &["batch.micro_bach=5"]),
+        "my.toml with --set batch.micro_bach=5: unknown key `micro_bach`, did you mean `micro_batch`?"
+    );
+    assert_eq!(
+        refusal(RECIPE, &["batch"]),
+        "--set `batch` has no `=`, expected `path.to.key=value`"
+    );
+    assert_eq!(
+        refusal(RECIPE, &["phases.2.name=a"]),
+        "--set `phases.2.name=a`: `phases` is a list of 2, expected a place in it"
+    );
+}
