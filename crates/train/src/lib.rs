@@ -1,8 +1,8 @@
 //! Training: data, the step, the trainer.
 //!
-//! A [`Recipe`](recipe::Recipe) says everything about a run; the [`Trainer`](trainer::Trainer) does
-//! it, in a directory that can be gone on from after any interruption. Nothing here prints: whoever
-//! runs a trainer watches it through an [`Observer`](trainer::Observer).
+//! A [`Recipe`](recipe::Recipe) says everything about a run; [`trainer::train`] does it, in a
+//! directory that can be gone on from after any interruption. Nothing here prints: whoever trains
+//! watches through an [`Observer`](trainer::Observer).
 //!
 //! Invariant: a run that was interrupted and resumed computes bit for bit what it would have
 //! computed uninterrupted.

@@ -11,10 +11,10 @@ use crate::simd::Element;
 /// Elements of a task that copies.
 const TASK: usize = 1 << 14;
 
-/// Writes `x weight^T + bias` to `out`, faster than [`linear`](crate::linear) where there are many
+/// Writes `x weight^T + bias` to `out`, faster than [`linear`](crate::linear()) where there are many
 /// rows, as in training.
 ///
-/// Operands and rounding are those of [`linear`](crate::linear). A row does not depend on the
+/// Operands and rounding are those of [`linear`](crate::linear()). A row does not depend on the
 /// others here either, but it is summed in another order than there.
 ///
 /// # Panics
