@@ -19,7 +19,7 @@ use crate::simd::{Element, Kernel, Simd, dispatch, load_some, store_some};
 const ROWS: usize = 84;
 const COLUMNS: usize = 512;
 
-/// What [`attention`](crate::attention) was called with.
+/// What [`attention`](crate::attention()) was called with.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionInput<'a> {
     /// The queries. `// [rows, heads, head_dim]`

@@ -12,7 +12,7 @@ const COLUMNS: usize = 64;
 /// Rows that are summed before they are added to the total, which keeps more digits.
 const ROWS: usize = 64;
 
-/// Writes `dy weight` to `dx`, the gradient of `x` in [`linear`](crate::linear).
+/// Writes `dy weight` to `dx`, the gradient of `x` in [`linear`](crate::linear()).
 ///
 /// `dy` is `[rows, out_width]`, `weight` `[out_width, width]`, `dx` `[rows, width]`. Weights of
 /// fewer bits are widened and `dy` is not rounded.
@@ -46,7 +46,7 @@ fn grad_input<E: Element>(dy: &[f32], weight: &[E], width: usize, dx: &mut [f32]
     unsafe { product.run() }
 }
 
-/// Writes `dy^T x` to `dw`, the gradient of the weights in [`linear`](crate::linear), or adds it
+/// Writes `dy^T x` to `dw`, the gradient of the weights in [`linear`](crate::linear()), or adds it
 /// to what is there.
 ///
 /// `dy` is `[rows, out_width]`, `x` `[rows, width]`, `dw` `[out_width, width]`.
