@@ -77,6 +77,51 @@ pub enum Error {
         /// The last of them.
         last: Vec<BadSample>,
     },
+    /// A data set has a name that nobody knows.
+    #[error("unknown data set `{name}`, expected one of {}", known.join(", "))]
+    UnknownSet {
+        /// The name.
+        name: String,
+        /// The names of a stage like this.
+        known: Vec<&'static str>,
+    },
+    /// A data set has too few or too many annotation files.
+    #[error("data set `{name}` has {found} `files`, expected {}: `{}`", expected.len(), expected.join("` and `"))]
+    NumFiles {
+        /// The data set.
+        name: String,
+        /// How many the recipe gives.
+        found: usize,
+        /// The files as they are published.
+        expected: Vec<&'static str>,
+    },
+    /// An annotation file is not there.
+    #[error(
+        "data set `{name}` has no file `{}`, expected `{expected}` as it is published; put it there or correct `files` in the recipe",
+        path.display()
+    )]
+    MissingFile {
+        /// The data set.
+        name: String,
+        /// Where it should be.
+        path: PathBuf,
+        /// The file as it is published.
+        expected: &'static str,
+    },
+    /// A data set of pictures has no folder of them.
+    #[error("data set `{name}` has no pictures: {reason}; correct `images` in the recipe")]
+    MissingImages {
+        /// The data set.
+        name: String,
+        /// What is missing.
+        reason: String,
+    },
+    /// A data set has no shards.
+    #[error("data set `{name}` has no `shards`, expected files or addresses, with brace patterns")]
+    MissingShards {
+        /// The data set.
+        name: String,
+    },
     /// A stream has no sample at all.
     #[error("{stream} has no samples")]
     Empty {

@@ -2,7 +2,7 @@
 //!
 //! A [`Source`] names what comes next, cheaply and in order; what it yields is a [`Task`] that any
 //! thread can turn into a [`Sample`]. Text becomes ids and labels by an [`Encoder`], pictures become
-//! pixel values by an [`Augmentation`].
+//! pixel values by an [`Augmentation`]. [`open_source`] does all of it from a recipe.
 //!
 //! Invariant: what comes out depends on the files, the settings and the seed alone, never on the
 //! number of threads; and from a saved position it comes out again.
@@ -11,7 +11,10 @@ pub mod augment;
 pub mod captions;
 pub mod encode;
 mod error;
+pub mod instruct;
 mod loader;
+mod mixture;
+mod open;
 mod rng;
 pub mod shards;
 mod shuffle;
@@ -24,6 +27,8 @@ pub use self::captions::CaptionKind;
 pub use self::encode::{EncodedText, Encoder, EncoderConfig, SegmentOrder};
 pub use self::error::Error;
 pub use self::loader::{Batch, Loader, LoaderConfig, Share};
+pub use self::mixture::{Mixed, Mixture};
+pub use self::open::{SourceContext, open_source};
 pub use self::rng::SampleRng;
 pub use self::shards::Shards;
 pub use self::shuffle::ShuffleConfig;

@@ -62,3 +62,8 @@ impl RngCore for SampleRng {
         self.inner.fill_bytes(bytes);
     }
 }
+
+/// Makes one seed of two numbers.
+pub(super) fn mix(seed: u64, number: u64) -> u64 {
+    SampleRng::new(seed, number).next_u64()
+}

@@ -14,6 +14,7 @@ use serde_json::Value;
 pub use self::members::RawSample;
 
 use self::members::Members;
+use super::rng::mix;
 use super::shards::Shards;
 use super::shuffle::{ShuffleBuffer, ShuffleConfig};
 use super::{Augment, BadSample, CaptionKind, Encoder, Error, Sample, SampleRng, Source, Task};
@@ -446,10 +447,4 @@ impl std::fmt::Debug for WebDataset {
             .field("epoch", &self.epoch)
             .finish_non_exhaustive()
     }
-}
-
-/// Makes one seed of two numbers.
-fn mix(seed: u64, number: u64) -> u64 {
-    use rand::RngCore;
-    SampleRng::new(seed, number).next_u64()
 }

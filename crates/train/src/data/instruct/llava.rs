@@ -1,0 +1,48 @@
+//! LLaVA-150k: conversations about pictures of COCO, of which every answer is an example.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::pairs::{Pair, Pairs};
+use super::{InstructionSet, read};
+use crate::data::Error;
+use crate::recipe::DataRecipe;
+
+#[derive(Deserialize)]
+struct Record {
+    id: String,
+    #[serde(default)]
+    image: Option<String>,
+    conversations: Vec<Turn>,
+}
+
+#[derive(Deserialize)]
+struct Turn {
+    from: String,
+    value: String,
+}
+
+pub(super) fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error> {
+    let [file] = read::files(recipe, ["llava_instruct_150k.json"])?;
+    let mut pairs = Pairs::new(read::images(recipe)?, "");
+    read::list(&file, None, |record: Record| {
+        for (at, turns) in record.conversations.windows(2).enumerate() {
+            if (turns[0].from.as_str(), turns[1].from.as_str()) != ("human", "gpt") {
+                continue;
+            }
+            pairs.push(&Pair {
+                key: &format!("{}/{at}", record.id),
+                picture: record.image.as_deref(),
+                input: &without_image(&turns[0].value),
+                target: &turns[1].value,
+            });
+        }
+    })?;
+    Ok(pairs.finish())
+}
+
+/// Removes the mark of the picture, which every example gets anew, with the line break around it.
+fn without_image(text: &str) -> String {
+    text.replace("<image>\n", "").replace("\n<image>", "").replace("<image>", "")
+}

@@ -1,0 +1,172 @@
+//! From a recipe to one stream of samples.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use prompt::{ChatTemplate, Preprocessor, Tokenizer};
+use rayon::prelude::*;
+
+use super::instruct::{self, InstructionMaker, InstructionStream};
+use super::rng::mix;
+use super::shards::StoreOptions;
+use super::{
+    Augment, CaptionKind, CaptionMaker, Encoder, EncoderConfig, Error, Mixed, Mixture, Part,
+    Shards, ShuffleConfig, Source, WebDataset, WebDatasetConfig,
+};
+use crate::recipe::{DataRecipe, Stage, StageKind};
+
+/// The caption sets, and where the caption is in the text beside a picture.
+const CAPTION_SETS: [(&str, CaptionKind); 4] = [
+    ("captions", CaptionKind::Plain),
+    ("kale", CaptionKind::Plain),
+    ("ocr", CaptionKind::Ocr),
+    ("grounding", CaptionKind::Grounding),
+];
+
+/// What a stream needs beside the recipe.
+#[derive(Clone, Debug)]
+pub struct SourceContext {
+    /// Makes ids of text.
+    pub tokenizer: Tokenizer,
+    /// The instructions before a question.
+    pub template: ChatTemplate,
+    /// Makes pixel values of pictures.
+    pub preprocessor: Preprocessor,
+    /// How many positions an image takes.
+    pub num_vision_tokens: usize,
+    /// The token that ends a text.
+    pub end: String,
+    /// How stores of shards are spoken to.
+    pub store: StoreOptions,
+    /// The buffer that shuffles the samples of shards.
+    pub shuffle: ShuffleConfig,
+    /// The seed of the order; that of choices within samples is the loader's.
+    pub seed: u64,
+    /// Which part of the samples this stream has. Where processes share one stream in the loader,
+    /// that is all of them.
+    pub part: Part,
+}
+
+impl SourceContext {
+    /// Returns a context with the published model's end of a text, shards that need no keys, and
+    /// all samples.
+    pub fn new(
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        preprocessor: Preprocessor,
+        num_vision_tokens: usize,
+        seed: u64,
+    ) -> Self {
+        Self {
+            tokenizer,
+            template,
+            preprocessor,
+            num_vision_tokens,
+            end: EncoderConfig::captions(num_vision_tokens).end,
+            store: StoreOptions::new(),
+            shuffle: ShuffleConfig::default(),
+            seed,
+            part: Part::default(),
+        }
+    }
+
+    fn encoder(&self, stage: &Stage) -> Result<Encoder, Error> {
+        let config = EncoderConfig {
+            num_vision_tokens: self.num_vision_tokens,
+            max_text_tokens: stage.max_text_tokens(),
+            order: stage.order,
+            end: self.end.clone(),
+        };
+        Encoder::new(self.tokenizer.clone(), self.template.clone(), config)
+    }
+}
+
+/// Opens the data of a phase as one endless stream: the sets chosen at random by their weights,
+/// captions out of shards in the order of shuffled epochs, instructions at random with replacement.
+///
+/// Files are read side by side, one thread for each set.
+///
+/// # Errors
+/// If a set is not one of those of the stage, a file is missing or not what it should be, or a
+/// setting cannot work.
+pub fn open_source(
+    data: &[DataRecipe],
+    stage: &Stage,
+    context: &SourceContext,
+) -> Result<Box<dyn Source>, Error> {
+    let view = if stage.augment {
+        match stage.kind {
+            StageKind::Captions => Augment::captions(),
+            StageKind::Instructions => Augment::instructions(),
+        }
+    } else {
+        Augment::default()
+    };
+    let augment = Augment { boxes: stage.augment_boxes, ..view };
+    let opener = Opener { encoder: context.encoder(stage)?, augment, context };
+    let opened: Vec<_> = data
+        .par_iter()
+        .enumerate()
+        .map(|(index, recipe)| {
+            let source = match stage.kind {
+                StageKind::Captions => opener.captions(recipe, index)?,
+                StageKind::Instructions => opener.instructions(recipe, index)?,
+            };
+            Ok(Mixed { name: recipe.name.clone(), weight: recipe.weight, source })
+        })
+        .collect();
+    // The first error of the recipe, whichever came first.
+    let parts = opened.into_iter().collect::<Result<Vec<_>, Error>>()?;
+    let seed = mix(context.seed, context.part.index as u64);
+    Ok(Box::new(Mixture::new(parts, seed)?))
+}
+
+/// Opens single data sets.
+struct Opener<'a> {
+    encoder: Encoder,
+    augment: Augment,
+    context: &'a SourceContext,
+}
+
+impl Opener<'_> {
+    fn captions(&self, recipe: &DataRecipe, index: usize) -> Result<Box<dyn Source>, Error> {
+        let known = CAPTION_SETS.iter().find(|(name, _)| *name == recipe.name);
+        let Some((_, kind)) = known else {
+            let known = CAPTION_SETS.iter().map(|(name, _)| *name).collect();
+            return Err(Error::UnknownSet { name: recipe.name.clone(), known });
+        };
+        if recipe.shards.is_empty() {
+            return Err(Error::MissingShards { name: recipe.name.clone() });
+        }
+        let shards = Shards::find(&recipe.shards, self.context.store.clone())?;
+        tracing::info!(name = recipe.name, shards = shards.len(), "opened a caption set");
+        let config = WebDatasetConfig {
+            name: recipe.name.clone(),
+            seed: mix(self.context.seed, index as u64),
+            shuffle: self.context.shuffle,
+            part: self.context.part,
+            ..WebDatasetConfig::default()
+        };
+        let make = CaptionMaker {
+            encoder: self.encoder.clone(),
+            preprocessor: self.context.preprocessor,
+            augment: self.augment,
+            kind: *kind,
+        };
+        Ok(Box::new(WebDataset::new(shards, config, make.into_make())?))
+    }
+
+    fn instructions(&self, recipe: &DataRecipe, index: usize) -> Result<Box<dyn Source>, Error> {
+        let start = Instant::now();
+        let set = instruct::open(recipe)?;
+        let (examples, seconds) = (set.num_examples(), start.elapsed().as_secs_f64());
+        tracing::info!(name = recipe.name, examples, seconds, "opened an instruction set");
+        let maker = InstructionMaker {
+            encoder: self.encoder.clone(),
+            preprocessor: self.context.preprocessor,
+            augment: self.augment,
+        };
+        let seed = mix(mix(self.context.seed, index as u64), self.context.part.index as u64);
+        Ok(Box::new(InstructionStream::new(&recipe.name, set, Arc::new(maker), seed)?))
+    }
+}
