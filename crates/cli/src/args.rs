@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Rewrite a checkpoint in another format or number type
     Convert(ConvertArgs),
+    /// Train a model by a recipe, or go on with a run
+    Train(TrainArgs),
     /// Measure speed and memory
     Bench(BenchArgs),
     /// Print the completion script of a shell
@@ -340,6 +342,47 @@ pub(crate) struct ConvertArgs {
     /// Write into a directory that is not empty
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// Train a model by a recipe, or go on with a run.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    aki train recipes/pretrain.toml --output runs/pretrain\n  \
+    aki train recipes/instruct.toml --set model.init=runs/pretrain --set schedule.steps=1000\n  \
+    aki train recipes/pretrain.toml --output runs/pretrain --resume\n  \
+    aki train runs/pretrain --resume\n  \
+    aki train recipes/table1/dot.toml --set model.init=miniature --dry-run\n\n\
+    The run's directory holds the resolved recipe, metrics.jsonl, an event file for TensorBoard, \
+    loss.svg and checkpoints that every command takes as --model. Ctrl-C writes a checkpoint and \
+    stops; a second Ctrl-C ends the program at once. Whatever ends a run, --resume goes on with it, \
+    bit for bit.")]
+#[command(group(clap::ArgGroup::new("what").required(true)))]
+pub(crate) struct TrainArgs {
+    /// A recipe, or with --resume the directory of a run
+    #[arg(group = "what")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// The directory of the run; runs/ and the recipe's name if left out
+    #[arg(long, short = 'o', value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Go on with the run in the directory, from its newest complete checkpoint
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Change the recipe, as in schedule.lr=1e-5 or data.0.weight=2; may be given several times
+    #[arg(long, value_name = "PATH=VALUE", action = ArgAction::Append)]
+    pub(crate) set: Vec<String>,
+    /// Print the resolved recipe, the parameters and the memory of a step, and do nothing
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) dry_run: bool,
+    /// Train the steps of a golden set: `train_curve.json` and what lies beside it
+    #[arg(long, value_name = "DIR", group = "what")]
+    #[arg(conflicts_with_all = ["output", "resume", "set", "dry_run"])]
+    pub(crate) golden: Option<PathBuf>,
+    /// Print one JSON object at the end
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) json: bool,
+    /// How many threads compute; all processors if left out [env: `AKI_THREADS`]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
 }
 
 /// Measure speed and memory.

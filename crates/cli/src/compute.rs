@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result};
 
-use crate::args::ComputeArgs;
 use crate::environment::Environment;
 use crate::report::Failure;
 
@@ -13,8 +12,8 @@ const MAX_THREADS: usize = 1024;
 ///
 /// # Errors
 /// If the number of threads makes no sense.
-pub(crate) fn start(args: &ComputeArgs, environment: &Environment) -> Result<()> {
-    let Some(threads) = args.threads.or(environment.threads) else { return Ok(()) };
+pub(crate) fn start(threads: Option<usize>, environment: &Environment) -> Result<()> {
+    let Some(threads) = threads.or(environment.threads) else { return Ok(()) };
     if !(1..=MAX_THREADS).contains(&threads) {
         let message = format!("`threads` is {threads}, expected a number from 1 to {MAX_THREADS}");
         return Err(Failure::usage(message).into());

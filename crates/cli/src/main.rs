@@ -28,6 +28,7 @@ mod runtime;
 mod stream;
 mod tokenize;
 mod trace;
+mod train;
 
 use std::process::ExitCode;
 
@@ -63,6 +64,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Preprocess(args) => preprocess::run(args, &environment),
         Command::Init(args) => init::run(args),
         Command::Convert(args) => convert::run(args, &environment),
+        Command::Train(args) => train::run(args, &environment),
         Command::Bench(args) => bench::run(args, &environment),
         Command::Completions(args) => {
             let mut script = Vec::new();

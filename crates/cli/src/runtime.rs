@@ -35,7 +35,7 @@ impl Runtime {
         compute: &ComputeArgs,
         environment: &Environment,
     ) -> Result<Self> {
-        compute::start(compute, environment)?;
+        compute::start(compute.threads, environment)?;
         let model = Model::locate(name, environment)?;
         let start = Instant::now();
         let spinner = progress::spinner("loading the model");

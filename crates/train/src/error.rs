@@ -110,8 +110,17 @@ pub enum Error {
         /// The elements found.
         found: usize,
     },
-    /// A run is to go on, but no checkpoint of it is complete.
-    #[error("no complete checkpoint in `{}`; leave out --resume to start the run", path.display())]
+    /// A run is to start where something is already.
+    #[error(
+        "`{}` is not empty; --resume goes on with the run in it, another --output starts a new one",
+        path.display()
+    )]
+    NotEmpty {
+        /// The run's directory.
+        path: PathBuf,
+    },
+    /// A run is to go on, but there is none.
+    #[error("no run in `{}`; leave out --resume to start one", path.display())]
     NoCheckpoint {
         /// The run's directory.
         path: PathBuf,
@@ -127,6 +136,12 @@ pub enum Error {
         path: PathBuf,
         /// The first key that differs.
         key: String,
+    },
+    /// A recipe asks for something that cannot be done yet.
+    #[error("`{key}` is not supported yet; leave it out of the recipe")]
+    Unsupported {
+        /// The recipe's key.
+        key: &'static str,
     },
     /// Nothing is trained.
     #[error("no tensor is trained, all of them match `frozen`: {patterns}")]

@@ -21,6 +21,7 @@ pub mod data;
 mod error;
 pub mod features;
 pub mod learner;
+pub mod memory;
 pub mod optimizer;
 pub mod parallel;
 mod pattern;

@@ -2,7 +2,7 @@
 
 use crate::program::{aki, aki_with, command};
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
     "ask",
     "chat",
     "inspect",
@@ -11,6 +11,7 @@ const COMMANDS: [&str; 10] = [
     "preprocess",
     "init",
     "convert",
+    "train",
     "bench",
     "completions",
 ];

@@ -45,6 +45,9 @@ pub struct Recipe {
     /// Where the samples come from, in common.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<DataRecipe>,
+    /// Small matrices that are trained in place of the weights they are added to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraRecipe>,
     /// Loss on samples that are not trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<ValidationRecipe>,
@@ -64,7 +67,7 @@ fn default_seed() -> u64 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelRecipe {
-    /// A directory, a file, a hub id or `miniature`.
+    /// A directory, a file, a hub id, `miniature` or a run.
     pub init: String,
     /// What of it is taken up.
     #[serde(default)]
@@ -83,6 +86,18 @@ impl ModelRecipe {
     pub fn is_trained(&self, name: &str) -> bool {
         !pattern::matches_any(&self.frozen, name)
     }
+}
+
+/// Small matrices that are trained in place of the weights they are added to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraRecipe {
+    /// The inner width of the small matrices.
+    pub rank: usize,
+    /// What their product is multiplied with, times the rank.
+    pub alpha: f64,
+    /// Which weights they are added to.
+    pub targets: Vec<String>,
 }
 
 /// What a run takes of the checkpoint that it starts from.
@@ -230,6 +245,10 @@ pub struct ComputeRecipe {
     /// How many threads make samples; a few by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loader_threads: Option<usize>,
+    /// The folder that keeps the features of a frozen vision encoder, where pictures are not seen
+    /// in random views; nowhere by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_cache: Option<PathBuf>,
 }
 
 /// When checkpoints are written, and how many are kept.

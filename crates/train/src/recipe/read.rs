@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::{CheckpointRecipe, ComputeRecipe, Phase, PhaseRecipe, Recipe};
+use super::{CheckpointRecipe, ComputeRecipe, ModelRecipe, Phase, PhaseRecipe, Recipe, Start};
 use crate::Error;
 use crate::schedule::Schedule;
 
@@ -69,6 +69,13 @@ impl Recipe {
                 "`checkpoints.every` and `checkpoints.keep` must be at least 1".to_owned(),
             ));
         }
+        if let Some(lora) = &self.lora
+            && (lora.rank == 0 || !lora.alpha.is_finite() || lora.targets.is_empty())
+        {
+            return Err(failed(
+                "`lora` needs a `rank` of at least 1, a number `alpha`, and `targets`".to_owned(),
+            ));
+        }
         let spelled = phases.iter().cloned().map(|phase| PhaseRecipe {
             name: phase.name,
             stage: Some(phase.stage),
@@ -103,17 +110,36 @@ impl Recipe {
     /// # Errors
     /// As [`Self::to_toml`].
     pub fn fingerprint(&self) -> Result<String, Error> {
-        let learned = Self {
-            checkpoints: CheckpointRecipe::default(),
-            samples: None,
-            compute: ComputeRecipe { loader_threads: None, ..self.compute.clone() },
-            ..self.resolve()?.0
-        };
         // FNV-1a: the same on every machine and in every version.
-        let hash = learned.to_toml()?.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash =
+            self.learned()?.to_toml()?.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
         Ok(format!("{hash:016x}"))
+    }
+
+    /// Returns the first key by which runs of two recipes would learn differently from the same
+    /// weights.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub fn difference(&self, other: &Self) -> Result<Option<String>, Error> {
+        let table = |recipe: &Self| -> Result<Table, Error> {
+            let text = recipe.learned()?.to_toml()?;
+            toml::from_str(&text).map_err(|error| located(&error, &text, "the recipe"))
+        };
+        Ok(first_difference(&Value::Table(table(self)?), &Value::Table(table(other)?)))
+    }
+
+    /// Returns what of the recipe decides what is learned from given weights: a run may go on with
+    /// anything else changed.
+    fn learned(&self) -> Result<Self, Error> {
+        let model =
+            ModelRecipe { init: String::new(), start: Start::Scratch, ..self.model.clone() };
+        let compute =
+            ComputeRecipe { loader_threads: None, feature_cache: None, ..self.compute.clone() };
+        let checkpoints = CheckpointRecipe::default();
+        Ok(Self { model, compute, checkpoints, samples: None, ..self.resolve()?.0 })
     }
 
     fn phase(&self, phase: &PhaseRecipe) -> Result<Phase, Error> {
@@ -202,6 +228,27 @@ fn set(table: &mut Table, keys: &[&str], value: Value) -> Result<(), String> {
             }
         }
         _ => Err(format!("`{key}` is no table")),
+    }
+}
+
+/// Returns the path of the first place where two values differ.
+fn first_difference(a: &Value, b: &Value) -> Option<String> {
+    let inside = |key: &str, a: Option<&Value>, b: Option<&Value>| match (a, b) {
+        (Some(a), Some(b)) => first_difference(a, b).map(|path| match path.as_str() {
+            "" => key.to_owned(),
+            _ => format!("{key}.{path}"),
+        }),
+        (None, None) => None,
+        _ => Some(key.to_owned()),
+    };
+    match (a, b) {
+        (Value::Table(a), Value::Table(b)) => {
+            let keys = a.keys().chain(b.keys());
+            keys.into_iter().find_map(|key| inside(key, a.get(key), b.get(key)))
+        }
+        (Value::Array(a), Value::Array(b)) => (0..a.len().max(b.len()))
+            .find_map(|index| inside(&index.to_string(), a.get(index), b.get(index))),
+        _ => (a != b).then(String::new),
     }
 }
 

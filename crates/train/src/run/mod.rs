@@ -5,11 +5,13 @@
 //! what the model answered, and `checkpoint-*` what a run can go on from.
 
 mod checkpoint;
+mod directory;
 mod events;
 mod metrics;
 mod plot;
 
 pub use self::checkpoint::{Found, State, find, newest, prune, save};
+pub use self::directory::{begin, check, checkpoint_at, resume};
 pub use self::events::EventFile;
 pub use self::metrics::{Metrics, StepMetrics};
 pub use self::plot::{sparkline, svg};

@@ -157,3 +157,28 @@ fn settings_of_the_command_line_change_the_recipe() {
         "--set `phases.2.name=a`: `phases` is a list of 2, expected a place in it"
     );
 }
+
+#[test]
+fn what_does_not_decide_what_is_learned_may_change_in_a_run() {
+    let recipe = |settings: &[&str]| {
+        let settings: Vec<_> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        Recipe::parse(RECIPE, "my.toml", &settings).unwrap()
+    };
+    let original = recipe(&[]);
+    for setting in ["model.init=other", "checkpoints.keep=1", "compute.loader_threads=7"] {
+        let changed = recipe(&[setting]);
+        assert_eq!(original.difference(&changed).unwrap(), None, "{setting}");
+        assert_eq!(original.fingerprint().unwrap(), changed.fingerprint().unwrap(), "{setting}");
+    }
+    for (setting, key) in [
+        ("seed=1", "seed"),
+        ("batch.micro_batch=5", "phases.0.batch.micro_batch"),
+        ("phases.1.schedule.lr=0.5", "phases.1.schedule.lr"),
+        ("model.frozen=[]", "model.frozen.0"),
+        ("compute.recompute=true", "compute.recompute"),
+    ] {
+        let changed = recipe(&[setting]);
+        assert_eq!(original.difference(&changed).unwrap().as_deref(), Some(key), "{setting}");
+        assert_ne!(original.fingerprint().unwrap(), changed.fingerprint().unwrap(), "{setting}");
+    }
+}
