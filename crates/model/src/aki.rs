@@ -1,12 +1,17 @@
 //! The whole model.
 
+use std::cell::RefCell;
+
 use candle_core::{DType, Device, Tensor};
 use checkpoint::{Checkpoint, Dtype};
 use sequence::{Layout, SpanKind, TokenId};
 
 use crate::connector::{self, Connector};
 use crate::decoder::{Decoder, Sequence};
+use crate::parameter::Parameters;
 use crate::siglip::Siglip;
+use crate::tape::Tape;
+use crate::training::Trained;
 use crate::vocabulary::Vocabulary;
 use crate::weights::Weights;
 use crate::{AkiConfig, Error, KvCache, NoTap, RopeRegime, Tap};
@@ -30,10 +35,10 @@ impl Default for LoadOptions {
 #[derive(Debug)]
 pub struct Aki {
     config: AkiConfig,
-    vision: Siglip,
-    connector: Box<dyn Connector>,
-    vocabulary: Vocabulary,
-    decoder: Decoder,
+    pub(crate) vision: Siglip,
+    pub(crate) connector: Box<dyn Connector>,
+    pub(crate) vocabulary: Vocabulary,
+    pub(crate) decoder: Decoder,
     device: Device,
 }
 
@@ -48,20 +53,36 @@ impl Aki {
         options: LoadOptions,
     ) -> Result<Self, Error> {
         let LoadOptions { device, dtype } = options;
-        if let Some(found) = dtype
-            && !matches!(found, Dtype::F32 | Dtype::F16 | Dtype::Bf16)
-        {
-            return Err(Error::Dtype { found });
-        }
-        let weights = Weights::new(checkpoint, &device, dtype);
+        Self::of(config, &Weights::new(checkpoint, &device, checked(dtype)?))
+    }
+
+    /// Loads a model of which some tensors are trained, in f32; the others stay in the mapped file,
+    /// as they are, and cost no gradient.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_trainable(
+        config: AkiConfig,
+        checkpoint: &Checkpoint,
+        options: LoadOptions,
+        trained: &Trained<'_>,
+    ) -> Result<(Self, Parameters), Error> {
+        let LoadOptions { device, dtype } = options;
+        let parameters = RefCell::default();
+        let weights = Weights::new(checkpoint, &device, checked(dtype)?);
+        let aki = Self::of(config, &weights.training(trained, &parameters))?;
+        Ok((aki, parameters.into_inner()))
+    }
+
+    fn of(config: AkiConfig, weights: &Weights<'_>) -> Result<Self, Error> {
         let text = weights.pp("lang_model");
         Ok(Self {
             vision: Siglip::load(&config.vision, &weights.pp("vision_encoder"))?,
             connector: connector::load(&config, &weights.pp("vision_tokenizer"))?,
             vocabulary: Vocabulary::load(&config, &text)?,
             decoder: Decoder::load(&config.text, &text.pp("model"))?,
+            device: weights.device().clone(),
             config,
-            device,
         })
     }
 
@@ -103,6 +124,29 @@ impl Aki {
     /// # Errors
     /// If the pixels have another shape.
     pub fn see(&self, pixels: &Tensor, tap: &mut dyn Tap) -> Result<Tensor, Error> {
+        self.check_pixels(pixels)?;
+        if pixels.dim(0)? == 0 {
+            let shape = (0, self.config.num_vision_tokens, self.config.text.hidden_size);
+            return Ok(Tensor::zeros(shape, DType::F32, &self.device)?);
+        }
+        let tape = &Tape::off();
+        let features = self.vision.forward(tape, pixels, tap)?;
+        let tokens = self.connector.forward(tape, &features)?;
+        tap.tensor("resampler.output", &tokens);
+        Ok(tokens)
+    }
+
+    /// Returns the features of every patch, what the connector reads. `// [images, 3, size, size] ->
+    /// [images, patches, width]`
+    ///
+    /// # Errors
+    /// If the pixels have another shape.
+    pub fn encode(&self, pixels: &Tensor) -> Result<Tensor, Error> {
+        self.check_pixels(pixels)?;
+        self.vision.forward(&Tape::off(), pixels, &mut NoTap)
+    }
+
+    pub(crate) fn check_pixels(&self, pixels: &Tensor) -> Result<(), Error> {
         let (_, channels, height, width) = pixels.dims4()?;
         let size = self.config.vision.image_size;
         for (what, expected, found) in [
@@ -114,14 +158,7 @@ impl Aki {
                 return Err(Error::Inputs { what, expected, found });
             }
         }
-        if pixels.dim(0)? == 0 {
-            let shape = (0, self.config.num_vision_tokens, self.config.text.hidden_size);
-            return Ok(Tensor::zeros(shape, DType::F32, &self.device)?);
-        }
-        let features = self.vision.forward(pixels, tap)?;
-        let tokens = self.connector.forward(&features)?;
-        tap.tensor("resampler.output", &tokens);
-        Ok(tokens)
+        Ok(())
     }
 
     /// Returns the decoder's input: embeddings of the ids, with vision tokens where the layout has
@@ -148,7 +185,7 @@ impl Aki {
                 rest.split_at(if span.kind == SpanKind::Image { 1 } else { span.len });
             rest = later;
             if span.kind != SpanKind::Image {
-                parts.push(self.vocabulary.embed(here)?);
+                parts.push(self.vocabulary.embed(&Tape::off(), here)?);
             } else if let Some(image) = images.next() {
                 let (len, width) = image.dims2()?;
                 count("vision tokens of an image", span.len, len)?;
@@ -199,6 +236,15 @@ impl Aki {
     }
 }
 
-fn count(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
+fn checked(dtype: Option<Dtype>) -> Result<Option<Dtype>, Error> {
+    match dtype {
+        Some(found) if !matches!(found, Dtype::F32 | Dtype::F16 | Dtype::Bf16) => {
+            Err(Error::Dtype { found })
+        }
+        dtype => Ok(dtype),
+    }
+}
+
+pub(crate) fn count(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
     if expected == found { Ok(()) } else { Err(Error::Inputs { what, expected, found }) }
 }

@@ -1,17 +1,20 @@
 //! The linear layer over weights as they are stored.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{DType, Tensor};
 
-use crate::weights::{Storage, Weights, to_candle};
-use crate::{Error, ops};
+use crate::Error;
+use crate::lora::Adapter;
+use crate::tape::{LinearWeights, Tape};
+use crate::weights::{Storage, Weight, Weights, to_candle};
 
 /// `x weight^T + bias`.
 #[derive(Clone, Debug)]
 pub(crate) struct Linear {
     weight: Storage,
-    bias: Option<Tensor>,
+    bias: Option<Weight>,
     out_width: usize,
     width: usize,
+    adapter: Option<Adapter>,
 }
 
 impl Linear {
@@ -23,36 +26,37 @@ impl Linear {
     ) -> Result<Self, Error> {
         let weight = weights.matrix("weight", &[out_width, width])?;
         let bias = has_bias.then(|| weights.tensor("bias", &[out_width])).transpose()?;
-        Ok(Self { weight, bias, out_width, width })
+        let adapter = weights.adapter([width, out_width])?;
+        Ok(Self { weight, bias, out_width, width, adapter })
     }
 
     /// Makes a layer of weights that are loaded already. `// [out_width, width]`
     pub(crate) fn new(
         weight: Storage,
-        bias: Option<Tensor>,
+        bias: Option<Weight>,
         [width, out_width]: [usize; 2],
     ) -> Self {
-        Self { weight, bias, out_width, width }
+        Self { weight, bias, out_width, width, adapter: None }
     }
 
     /// Applies the layer to the last dimension.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
-        let mut shape = x.dims().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = self.out_width;
+    pub(crate) fn forward(&self, tape: &Tape, x: &Tensor) -> Result<Tensor, Error> {
+        let out = tape.linear(x, self.weights())?;
+        match &self.adapter {
+            Some(adapter) => adapter.forward(tape, x, &out),
+            None => Ok(out),
         }
-        match &self.weight {
-            Storage::Mapped { bytes, dtype } => {
-                let matrix = Storage::as_matrix(bytes, *dtype)?;
-                let bias = self.bias.as_ref().map(Tensor::to_vec1::<f32>).transpose()?;
-                Ok(ops::linear(x, matrix, bias.as_deref(), self.width, shape)?)
-            }
-            Storage::Dense(weight) => {
-                let rows = x.elem_count() / x.dim(D::Minus1)?.max(1);
-                let x = x.reshape((rows, x.dim(D::Minus1)?))?;
-                Ok(ops::plain::linear(&x, weight, self.bias.as_ref())?.reshape(shape)?)
-            }
-        }
+    }
+
+    /// Returns the operands besides the input, those of an adapter left out.
+    pub(crate) fn weights(&self) -> LinearWeights<'_> {
+        let Self { width, out_width, .. } = *self;
+        LinearWeights { weight: &self.weight, bias: self.bias.as_ref(), width, out_width }
+    }
+
+    /// Returns weight and bias for the framework's operations.
+    pub(crate) fn operands(&self) -> Result<(Weight, Option<Weight>), Error> {
+        Ok((self.weight.as_weight()?, self.bias.clone()))
     }
 
     /// Returns the type of the stored weights.
@@ -79,11 +83,12 @@ mod tests {
         let bytes = Bytes::from(weight.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>());
         let bias = Tensor::from_vec(numbers(5, 0.9), 5, &Device::Cpu).unwrap();
         let dense = Tensor::from_vec(weight, (5, 7), &Device::Cpu).unwrap();
-        for bias in [None, Some(bias)] {
+        for bias in [None, Some(Weight::Fixed(bias))] {
             let mapped = Storage::Mapped { bytes: bytes.clone(), dtype: Dtype::F32 };
-            let mapped = Linear::new(mapped, bias.clone(), [7, 5]).forward(&x).unwrap();
+            let mapped =
+                Linear::new(mapped, bias.clone(), [7, 5]).forward(&Tape::off(), &x).unwrap();
             let dense = Linear::new(Storage::Dense(dense.clone()), bias, [7, 5]);
-            let dense = dense.forward(&x).unwrap();
+            let dense = dense.forward(&Tape::off(), &x).unwrap();
             assert_eq!(mapped.dims(), [2, 3, 5]);
             let difference = (mapped - dense).unwrap().abs().unwrap().max_all().unwrap();
             assert!(difference.to_scalar::<f32>().unwrap() < 1e-6);
@@ -95,8 +100,10 @@ mod tests {
         let weight = Storage::Mapped { bytes: Bytes::from(vec![0; 5 * 7 * 4]), dtype: Dtype::F32 };
         let layer = Linear::new(weight, None, [7, 5]);
         let x = Tensor::zeros((2, 14), DType::F32, &Device::Cpu).unwrap();
-        assert!(layer.forward(&x).is_err());
+        assert!(layer.forward(&Tape::off(), &x).is_err());
         let dense = Tensor::zeros((5, 7), DType::F32, &Device::Cpu).unwrap();
-        assert!(Linear::new(Storage::Dense(dense), None, [7, 5]).forward(&x).is_err());
+        assert!(
+            Linear::new(Storage::Dense(dense), None, [7, 5]).forward(&Tape::off(), &x).is_err()
+        );
     }
 }

@@ -40,7 +40,12 @@ pub fn next_token(logits: &Tensor, labels: &[Vec<Option<u32>>]) -> Result<Tensor
     let rows = Tensor::from_vec(rows, num_labelled, logits.device())?;
     let targets = Tensor::from_vec(targets, (num_labelled, 1), logits.device())?;
     let logits = logits.index_select(&rows, 0)?; // [labelled, ids]
+    Ok((cross_entropy_sum(&logits, &targets)? / num_labelled as f64)?)
+}
+
+/// Returns the sum of the cross-entropies of rows. `// [rows, ids], [rows, 1]`
+pub(crate) fn cross_entropy_sum(logits: &Tensor, targets: &Tensor) -> candle_core::Result<Tensor> {
     let logits = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
     let total = logits.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    Ok((total - logits.gather(&targets, 1)?)?.mean_all()?)
+    (total - logits.gather(targets, 1)?)?.sum_all()
 }

@@ -2,14 +2,15 @@
 
 use candle_core::Tensor;
 
-use crate::weights::Weights;
-use crate::{Error, ops};
+use crate::Error;
+use crate::tape::Tape;
+use crate::weights::{Weight, Weights};
 
 /// Layer normalisation.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Weight,
+    bias: Weight,
     eps: f64,
 }
 
@@ -19,15 +20,15 @@ impl LayerNorm {
         Ok(Self { weight, bias: weights.tensor("bias", &[width])?, eps })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
-        Ok(ops::layer_norm(x, &self.weight, &self.bias, self.eps)?)
+    pub(crate) fn forward(&self, tape: &Tape, x: &Tensor) -> Result<Tensor, Error> {
+        tape.layer_norm(x, [&self.weight, &self.bias], self.eps)
     }
 }
 
 /// Root-mean-square normalisation.
 #[derive(Clone, Debug)]
 pub(crate) struct RmsNorm {
-    weight: Tensor,
+    weight: Weight,
     eps: f64,
 }
 
@@ -36,7 +37,7 @@ impl RmsNorm {
         Ok(Self { weight: weights.tensor("weight", &[width])?, eps })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
-        Ok(ops::rms_norm(x, &self.weight, self.eps)?)
+    pub(crate) fn forward(&self, tape: &Tape, x: &Tensor) -> Result<Tensor, Error> {
+        tape.rms_norm(x, &self.weight, self.eps)
     }
 }

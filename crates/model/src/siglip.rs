@@ -1,23 +1,26 @@
 //! `SigLIP`'s vision encoder: patches to features.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 use sequence::AttentionPlan;
 
 use crate::linear::Linear;
 use crate::norm::LayerNorm;
 use crate::ops::Heads;
-use crate::weights::Weights;
-use crate::{Error, SiglipConfig, Tap, ops};
+use crate::tape::{Part, Tape};
+use crate::weights::{Weight, Weights};
+use crate::{Error, SiglipConfig, Tap};
 
 /// The encoder up to and including `post_layernorm`; its pooling head is not used.
 #[derive(Debug)]
 pub(crate) struct Siglip {
     config: SiglipConfig,
     patch_embedding: Linear,
-    position_embedding: Tensor,
-    layers: Vec<Layer>,
+    position_embedding: Weight,
+    layers: Vec<Arc<Layer>>,
     post_layernorm: LayerNorm,
-    plan: AttentionPlan,
+    plan: Arc<AttentionPlan>,
 }
 
 #[derive(Debug)]
@@ -45,28 +48,36 @@ impl Siglip {
         let position_embedding =
             embeddings.tensor("position_embedding.weight", &[patches, width])?;
         let layers = (0..config.num_hidden_layers)
-            .map(|index| Layer::load(config, &weights.pp("encoder.layers").pp(index)))
+            .map(|index| Layer::load(config, &weights.pp("encoder.layers").pp(index)).map(Arc::new))
             .collect::<Result<_, _>>()?;
         let post_layernorm =
             LayerNorm::load(&weights.pp("post_layernorm"), width, config.layer_norm_eps)?;
-        let plan = AttentionPlan::full(patches, patches);
+        let plan = Arc::new(AttentionPlan::full(patches, patches));
         let config = config.clone();
         Ok(Self { config, patch_embedding, position_embedding, layers, post_layernorm, plan })
     }
 
     /// Returns the features of every patch. `// [images, 3, size, size] -> [images, patches, width]`
-    pub(crate) fn forward(&self, pixels: &Tensor, tap: &mut dyn Tap) -> Result<Tensor, Error> {
-        let position = &self.position_embedding; // in the type and on the device that compute
+    pub(crate) fn forward(
+        &self,
+        tape: &Tape,
+        pixels: &Tensor,
+        tap: &mut dyn Tap,
+    ) -> Result<Tensor, Error> {
+        let position = self.position_embedding.tensor()?; // in the type and on the device that compute
         let pixels = pixels.to_device(position.device())?.to_dtype(position.dtype())?;
         let patches = self.patches(&pixels)?;
-        let x = self.patch_embedding.forward(&patches)?; // [images, patches, width]
-        let mut x = x.broadcast_add(position)?;
+        let x = self.patch_embedding.forward(tape, &patches)?; // [images, patches, width]
+        let mut x = tape.add_to_each(&x, &self.position_embedding)?;
         tap.tensor("vision.embeddings", &x);
+        let parts = Part::repeated(&self.plan, x.dim(0)?);
+        let num_heads = self.config.num_attention_heads;
         for (index, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, &self.plan, self.config.num_attention_heads)?;
+            let (layer, parts) = (Arc::clone(layer), Arc::clone(&parts));
+            x = tape.part(&x, move |tape, x| layer.forward(tape, x, &parts, num_heads))?;
             tap.tensor(&format!("vision.layer.{index}"), &x);
         }
-        let x = self.post_layernorm.forward(&x)?;
+        let x = self.post_layernorm.forward(tape, &x)?;
         tap.tensor("vision.output", &x);
         Ok(x)
     }
@@ -102,20 +113,22 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, plan: &AttentionPlan, heads: usize) -> Result<Tensor, Error> {
-        let normed = self.norm1.forward(x)?;
-        let dim = x.dim(2)? / heads;
-        let heads = Heads { query: heads, key_value: heads, dim };
-        let q = self.q_proj.forward(&normed)?;
-        let k = self.k_proj.forward(&normed)?;
-        let v = self.v_proj.forward(&normed)?;
-        let mut rows = Vec::with_capacity(x.dim(0)?);
-        for image in 0..x.dim(0)? {
-            let (q, k, v) = (q.get(image)?, k.get(image)?, v.get(image)?);
-            rows.push(ops::attention(&q, &k, &v, plan, heads)?);
-        }
-        let x = (x + self.out_proj.forward(&Tensor::stack(&rows, 0)?)?)?;
-        let inner = ops::gelu_tanh(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
-        Ok((x + self.fc2.forward(&inner)?)?)
+    fn forward(
+        &self,
+        tape: &Tape,
+        x: &Tensor,
+        parts: &Arc<[Part]>,
+        heads: usize,
+    ) -> Result<Tensor, Error> {
+        let normed = self.norm1.forward(tape, x)?;
+        let heads = Heads { query: heads, key_value: heads, dim: x.dim(2)? / heads };
+        let q = self.q_proj.forward(tape, &normed)?;
+        let k = self.k_proj.forward(tape, &normed)?;
+        let v = self.v_proj.forward(tape, &normed)?;
+        let attended = tape.attention([&q, &k, &v], parts, heads)?;
+        let x = tape.add(x, &self.out_proj.forward(tape, &attended)?)?;
+        let inner = self.fc1.forward(tape, &self.norm2.forward(tape, &x)?)?;
+        let inner = tape.gelu_tanh(&inner)?;
+        tape.add(&x, &self.fc2.forward(tape, &inner)?)
     }
 }

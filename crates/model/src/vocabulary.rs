@@ -1,9 +1,14 @@
 //! The extended vocabulary: a table of the pretrained rows, and a small one of the added.
 
-use candle_core::{D, Device, Tensor};
+mod loss;
+
+use std::sync::Arc;
+
+use candle_core::{D, DType, Device, Tensor};
 use sequence::TokenId;
 
 use crate::linear::Linear;
+use crate::tape::Tape;
 use crate::weights::{Storage, Weights};
 use crate::{AkiConfig, Error};
 
@@ -55,8 +60,10 @@ impl Vocabulary {
     }
 
     /// Returns the embeddings of ids. `// [ids, hidden]`
-    pub(crate) fn embed(&self, ids: &[TokenId]) -> Result<Tensor, Error> {
+    pub(crate) fn embed(&self, tape: &Tape, ids: &[TokenId]) -> Result<Tensor, Error> {
         let mut runs = Vec::new();
+        let mut lookups = [Vec::new(), Vec::new()];
+        let mut row = 0;
         for run in ids.chunk_by(|a, b| self.is_added(*a) == self.is_added(*b)) {
             if let Some(id) = run.iter().find(|id| id.0 as usize >= self.len()) {
                 return Err(Error::TokenId { id: id.0, vocab_size: self.len() });
@@ -66,9 +73,23 @@ impl Vocabulary {
                 _ => (&self.embedding, 0),
             };
             let rows: Vec<u32> = run.iter().map(|id| id.0 - offset as u32).collect();
+            let looked_up = rows.iter().zip(row..).map(|(entry, row)| [row, *entry as usize]);
+            lookups[usize::from(offset > 0)].extend(looked_up);
+            row += run.len();
             runs.push(table.rows(&rows, self.hidden, &self.device)?);
         }
-        Ok(Tensor::cat(&runs, 0)?)
+        let out = match runs.as_slice() {
+            [] => Tensor::zeros((0, self.hidden), DType::F32, &self.device)?,
+            [run] => run.clone(),
+            runs => Tensor::cat(runs, 0)?,
+        };
+        let tables = [Some(&self.embedding), self.added_embedding.as_ref()];
+        let tables = tables.into_iter().zip(lookups).filter_map(|(table, lookups)| {
+            // A table that nothing was looked up in has a gradient too: zero.
+            Some((Arc::clone(table?.parameter()?), lookups))
+        });
+        tape.record_lookup(&out, tables.collect());
+        Ok(out)
     }
 
     fn is_added(&self, id: TokenId) -> bool {
@@ -77,9 +98,10 @@ impl Vocabulary {
 
     /// Returns the logits of hidden states. `// [rows, hidden] -> [rows, ids]`
     pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor, Error> {
-        let base = self.head.forward(hidden)?.narrow(D::Minus1, 0, self.base)?;
+        let tape = &Tape::off();
+        let base = self.head.forward(tape, hidden)?.narrow(D::Minus1, 0, self.base)?;
         Ok(match &self.added_head {
-            Some(head) => Tensor::cat(&[&base, &head.forward(hidden)?], D::Minus1)?,
+            Some(head) => Tensor::cat(&[&base, &head.forward(tape, hidden)?], D::Minus1)?,
             None => base.contiguous()?,
         })
     }

@@ -1,17 +1,31 @@
 //! Tensors of a checkpoint by name, checked against what the configuration asks for.
 
+use std::cell::RefCell;
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor};
 use checkpoint::{Bytes, Checkpoint, Dtype};
 
 use crate::Error;
+use crate::lora::{self, Adapter};
+use crate::parameter::{Parameter, Parameters};
+use crate::training::Trained;
 
 /// A part of a checkpoint, under a prefix of names.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Weights<'a> {
     checkpoint: &'a Checkpoint,
     device: &'a Device,
     dtype: Option<Dtype>,
+    training: Option<Training<'a>>,
     prefix: String,
+}
+
+/// What is trained, and where the parameters are collected.
+#[derive(Clone, Copy)]
+struct Training<'a> {
+    trained: &'a Trained<'a>,
+    parameters: &'a RefCell<Parameters>,
 }
 
 /// A matrix as it is stored: in the mapped file on the CPU, a tensor elsewhere.
@@ -21,6 +35,35 @@ pub(crate) enum Storage {
     Mapped { bytes: Bytes, dtype: Dtype },
     /// A tensor of the framework. `// [rows, width]`
     Dense(Tensor),
+    /// What is trained.
+    Trained(Arc<Parameter>),
+}
+
+/// A small tensor, in the type and on the device of the activations.
+#[derive(Clone, Debug)]
+pub(crate) enum Weight {
+    /// One that stays as it is.
+    Fixed(Tensor),
+    /// One that is trained.
+    Trained(Arc<Parameter>),
+}
+
+impl Weight {
+    /// Returns the values.
+    pub(crate) fn tensor(&self) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Fixed(tensor) => Ok(tensor.clone()),
+            Self::Trained(parameter) => parameter.tensor(),
+        }
+    }
+
+    /// Returns the parameter, if this is one.
+    pub(crate) fn parameter(&self) -> Option<&Arc<Parameter>> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Trained(parameter) => Some(parameter),
+        }
+    }
 }
 
 impl<'a> Weights<'a> {
@@ -30,7 +73,16 @@ impl<'a> Weights<'a> {
         device: &'a Device,
         dtype: Option<Dtype>,
     ) -> Self {
-        Self { checkpoint, device, dtype, prefix: String::new() }
+        Self { checkpoint, device, dtype, training: None, prefix: String::new() }
+    }
+
+    /// Returns the same weights, of which some are trained.
+    pub(crate) fn training(
+        self,
+        trained: &'a Trained<'a>,
+        parameters: &'a RefCell<Parameters>,
+    ) -> Self {
+        Self { training: Some(Training { trained, parameters }), ..self }
     }
 
     /// Returns the part under a further prefix.
@@ -79,6 +131,9 @@ impl<'a> Weights<'a> {
     /// Returns a matrix to multiply with or to look rows up in; what is stored in the right type
     /// is not copied on the CPU.
     pub(crate) fn matrix(&self, name: &str, shape: &[usize]) -> Result<Storage, Error> {
+        if let Some(parameter) = self.parameter(name, shape)? {
+            return Ok(Storage::Trained(parameter));
+        }
         let checkpoint::Tensor { bytes, dtype, .. } = self.get(name, shape)?;
         if self.device.is_cpu() {
             return Ok(Storage::Mapped { bytes, dtype });
@@ -89,11 +144,63 @@ impl<'a> Weights<'a> {
     }
 
     /// Returns a small tensor in the type of the activations: f32 on the CPU.
-    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
+    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Weight, Error> {
+        if let Some(parameter) = self.parameter(name, shape)? {
+            return Ok(Weight::Trained(parameter));
+        }
         let checkpoint::Tensor { bytes, dtype, .. } = self.get(name, shape)?;
         let dtype = to_candle(dtype);
         let tensor = Tensor::from_raw_buffer(&bytes, dtype, shape, self.device)?;
-        Ok(tensor.to_dtype(if self.device.is_cpu() { DType::F32 } else { dtype })?)
+        let dtype = if self.device.is_cpu() { DType::F32 } else { dtype };
+        Ok(Weight::Fixed(tensor.to_dtype(dtype)?))
+    }
+
+    /// Returns the parameter of a name, if it is trained.
+    fn parameter(&self, name: &str, shape: &[usize]) -> Result<Option<Arc<Parameter>>, Error> {
+        let Some(Training { trained, parameters }) = self.training else { return Ok(None) };
+        if !(trained.is_trained)(&self.name(name)) {
+            return Ok(None);
+        }
+        let make = |full: String| {
+            let tensor = self.get(name, shape)?;
+            let found = tensor.dtype;
+            let wrong = |_| Error::TensorDtype { name: full.clone(), found };
+            let values = tensor.to_f32_vec().map_err(wrong)?;
+            Ok::<_, Error>(Parameter::new(full, shape.to_vec(), values, self.device))
+        };
+        parameters.borrow_mut().share(self.name(name), make).map(Some)
+    }
+
+    /// Returns the adapter of the linear layer that this part is, if it has one.
+    pub(crate) fn adapter(&self, [width, out_width]: [usize; 2]) -> Result<Option<Adapter>, Error> {
+        let Some(Training { trained, parameters }) = self.training else { return Ok(None) };
+        let Some(lora) = &trained.lora else { return Ok(None) };
+        if !(lora.is_target)(&self.prefix) {
+            return Ok(None);
+        }
+        let make = |name: &str, shape: [usize; 2], start: &dyn Fn(&str) -> Vec<f32>| {
+            let make = |full: String| {
+                let values = if self.has(name) {
+                    let tensor = self.get(name, &shape)?;
+                    let found = tensor.dtype;
+                    let wrong = |_| Error::TensorDtype { name: full.clone(), found };
+                    tensor.to_f32_vec().map_err(wrong)?
+                } else {
+                    start(&full)
+                };
+                Ok::<_, Error>(Parameter::new(full, shape.to_vec(), values, self.device))
+            };
+            parameters.borrow_mut().share(self.name(name), make)
+        };
+        let rank = lora.rank;
+        let a = |name: &str| lora::uniform(lora.seed, name, rank * width, width);
+        let b = |_: &str| vec![0.0; out_width * rank];
+        Ok(Some(Adapter {
+            a: Storage::Trained(make("lora_A.weight", [rank, width], &a)?),
+            b: Storage::Trained(make("lora_B.weight", [out_width, rank], &b)?),
+            rank,
+            scale: lora.scale(),
+        }))
     }
 }
 
@@ -124,6 +231,7 @@ impl Storage {
     pub(crate) fn dtype(&self) -> Dtype {
         match self {
             Self::Mapped { dtype, .. } => *dtype,
+            Self::Trained(_) => Dtype::F32,
             Self::Dense(tensor) => match tensor.dtype() {
                 DType::BF16 => Dtype::Bf16,
                 DType::F16 => Dtype::F16,
@@ -138,6 +246,12 @@ impl Storage {
             Self::Dense(table) => {
                 let ids = Tensor::new(ids, device)?;
                 Ok(table.index_select(&ids, 0)?)
+            }
+            Self::Trained(parameter) => {
+                let values = parameter.values();
+                let row = |id: &u32| &values[*id as usize * width..][..width];
+                let rows: Vec<f32> = ids.iter().flat_map(row).copied().collect();
+                Ok(Tensor::from_vec(rows, (ids.len(), width), device)?)
             }
             Self::Mapped { bytes, dtype } => {
                 let mut rows = Vec::with_capacity(ids.len() * width);
@@ -198,7 +312,8 @@ mod tests {
             let checkpoint = checkpoint(dtype);
             let weights = Weights::new(&checkpoint, &Device::Cpu, None);
             let mapped = weights.matrix("table", &[3, 4]).unwrap();
-            let dense = Storage::Dense(weights.tensor("table", &[3, 4]).unwrap());
+            let dense = weights.tensor("table", &[3, 4]).unwrap().tensor().unwrap();
+            let dense = Storage::Dense(dense);
             for storage in [mapped, dense] {
                 let rows = storage.rows(&[2, 0, 2], 4, &Device::Cpu).unwrap();
                 let rows = rows.to_vec2::<f32>().unwrap();

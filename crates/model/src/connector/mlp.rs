@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::{Connector, Settings};
 use crate::linear::Linear;
+use crate::tape::Tape;
 use crate::weights::Weights;
-use crate::{AkiConfig, Error, SiglipConfig, ops};
+use crate::{AkiConfig, Error, SiglipConfig};
 
 /// There is nothing to set: the widths are those of the two models.
 #[derive(Debug)]
@@ -59,7 +60,8 @@ impl Settings for MlpConfig {
 }
 
 impl Connector for Mlp {
-    fn forward(&self, features: &Tensor) -> Result<Tensor, Error> {
-        self.second.forward(&ops::gelu_erf(&self.first.forward(features)?)?)
+    fn forward(&self, tape: &Tape, features: &Tensor) -> Result<Tensor, Error> {
+        let inner = tape.gelu_erf(&self.first.forward(tape, features)?)?;
+        self.second.forward(tape, &inner)
     }
 }

@@ -13,6 +13,7 @@ use candle_core::Tensor;
 use serde_json::{Value, json};
 
 use crate::config::hf;
+use crate::tape::Tape;
 use crate::weights::Weights;
 use crate::{AkiConfig, Error, SiglipConfig};
 
@@ -27,7 +28,7 @@ const CONNECTORS: [(&str, Parse); 2] =
 /// What turns features into vision tokens.
 pub(crate) trait Connector: fmt::Debug + Send + Sync {
     /// Returns the vision tokens. `// [images, patches, vision width] -> [images, tokens, hidden]`
-    fn forward(&self, features: &Tensor) -> Result<Tensor, Error>;
+    fn forward(&self, tape: &Tape, features: &Tensor) -> Result<Tensor, Error>;
 }
 
 /// The settings of one kind of connector.

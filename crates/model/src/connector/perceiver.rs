@@ -12,8 +12,9 @@ use crate::config::hf;
 use crate::linear::Linear;
 use crate::norm::LayerNorm;
 use crate::ops::Heads;
-use crate::weights::Weights;
-use crate::{AkiConfig, Error, SiglipConfig, ops};
+use crate::tape::{Part, Tape};
+use crate::weights::{Weight, Weights};
+use crate::{AkiConfig, Error, SiglipConfig};
 
 /// The epsilon of `PyTorch`'s layer normalisation.
 const EPS: f64 = 1e-5;
@@ -36,11 +37,11 @@ impl PerceiverConfig {
 /// Learned latents that read the features.
 #[derive(Debug)]
 struct Perceiver {
-    latents: Tensor,
+    latents: Weight,
     layers: Vec<Layer>,
     norm: LayerNorm,
     projection: Linear,
-    plan: AttentionPlan,
+    plan: Arc<AttentionPlan>,
 }
 
 #[derive(Debug)]
@@ -129,20 +130,23 @@ impl Settings for PerceiverConfig {
             layers,
             norm: LayerNorm::load(&weights.pp("norm"), width, EPS)?,
             projection: Linear::load(&weights.pp("projection"), [width, hidden], true)?,
-            plan: AttentionPlan::full(num_latents, config.vision.num_patches() + num_latents),
+            plan: Arc::new(AttentionPlan::full(
+                num_latents,
+                config.vision.num_patches() + num_latents,
+            )),
         }))
     }
 }
 
 impl Connector for Perceiver {
-    fn forward(&self, features: &Tensor) -> Result<Tensor, Error> {
+    fn forward(&self, tape: &Tape, features: &Tensor) -> Result<Tensor, Error> {
         let images = features.dim(0)?;
-        let (latents, width) = self.latents.dims2()?;
-        let mut x = self.latents.unsqueeze(0)?.expand((images, latents, width))?.contiguous()?;
+        let parts = Part::repeated(&self.plan, images);
+        let mut x = tape.for_each(&self.latents, images)?; // [images, latents, width]
         for layer in &self.layers {
-            x = layer.forward(&x, features, &self.plan)?;
+            x = layer.forward(tape, &x, features, &parts)?;
         }
-        self.projection.forward(&self.norm.forward(&x)?)
+        self.projection.forward(tape, &self.norm.forward(tape, &x)?)
     }
 }
 
@@ -167,24 +171,21 @@ impl Layer {
     /// `// x [images, latents, width], features [images, patches, width]`
     fn forward(
         &self,
+        tape: &Tape,
         x: &Tensor,
         features: &Tensor,
-        plan: &AttentionPlan,
+        parts: &Arc<[Part]>,
     ) -> Result<Tensor, Error> {
-        let media = self.norm_media.forward(features)?;
-        let latents = self.norm_latents.forward(x)?;
-        let q = self.to_q.forward(&latents)?;
-        let kv = self.to_kv.forward(&Tensor::cat(&[&media, &latents], 1)?)?;
+        let media = self.norm_media.forward(tape, features)?;
+        let latents = self.norm_latents.forward(tape, x)?;
+        let q = self.to_q.forward(tape, &latents)?;
+        let kv = self.to_kv.forward(tape, &tape.cat(&[&media, &latents], 1)?)?;
         let inner = self.heads.query * self.heads.dim;
-        let k = kv.narrow(2, 0, inner)?.contiguous()?;
-        let v = kv.narrow(2, inner, inner)?.contiguous()?;
-        let mut rows = Vec::with_capacity(x.dim(0)?);
-        for image in 0..x.dim(0)? {
-            let (q, k, v) = (q.get(image)?, k.get(image)?, v.get(image)?);
-            rows.push(ops::attention(&q, &k, &v, plan, self.heads)?);
-        }
-        let x = (x + self.to_out.forward(&Tensor::stack(&rows, 0)?)?)?;
-        let inner = ops::gelu_erf(&self.ff_in.forward(&self.ff_norm.forward(&x)?)?)?;
-        Ok((x + self.ff_out.forward(&inner)?)?)
+        let [k, v] = tape.split(&kv, [inner, inner])?;
+        let attended = tape.attention([&q, &k, &v], parts, self.heads)?;
+        let x = tape.add(x, &self.to_out.forward(tape, &attended)?)?;
+        let inner = self.ff_in.forward(tape, &self.ff_norm.forward(tape, &x)?)?;
+        let inner = tape.gelu_erf(&inner)?;
+        tape.add(&x, &self.ff_out.forward(tape, &inner)?)
     }
 }

@@ -1,12 +1,15 @@
 //! One layer of the decoder.
 
-use candle_core::{D, DType, Tensor};
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
 
 use super::Sequence;
 use super::family::Projection;
 use crate::linear::Linear;
 use crate::norm::RmsNorm;
 use crate::ops::Heads;
+use crate::tape::{Part, Tape};
 use crate::weights::Weights;
 use crate::{DecoderConfig, Error, ops};
 
@@ -20,6 +23,14 @@ pub(crate) struct Block {
     post_attention_layernorm: RmsNorm,
     gate_up: Vec<Linear>,
     down_proj: Linear,
+}
+
+/// How the keys and values of a batch are at hand.
+pub(crate) enum Batch<'a, 'b> {
+    /// As they are computed, for every sequence whole: in training.
+    Whole(&'a Arc<[Part]>),
+    /// In the type of the weights, some of them in caches: in inference.
+    Stored { sequences: &'a mut [Sequence<'b>], layer: usize },
 }
 
 impl Block {
@@ -54,36 +65,52 @@ impl Block {
 
     pub(crate) fn forward(
         &self,
+        tape: &Tape,
         x: &Tensor,
-        layer: usize,
         angles: &(Tensor, Tensor),
-        batch: &mut [Sequence<'_>],
+        batch: Batch<'_, '_>,
     ) -> Result<Tensor, Error> {
-        let attended = self.attend(&self.input_layernorm.forward(x)?, layer, angles, batch)?;
-        let x = (x + attended)?;
-        let gate_up = joined(&self.gate_up, &self.post_attention_layernorm.forward(&x)?)?;
-        Ok((x + self.down_proj.forward(&ops::silu_gate(&gate_up)?)?)?)
+        let normed = self.input_layernorm.forward(tape, x)?;
+        let attended = self.attend(tape, &normed, angles, batch)?;
+        let x = tape.add(x, &attended)?;
+        let normed = self.post_attention_layernorm.forward(tape, &x)?;
+        let gated = tape.silu_gate(&joined(tape, &self.gate_up, &normed)?)?;
+        tape.add(&x, &self.down_proj.forward(tape, &gated)?)
     }
 
     fn attend(
         &self,
+        tape: &Tape,
         x: &Tensor,
-        layer: usize,
-        (cos, sin): &(Tensor, Tensor),
-        batch: &mut [Sequence<'_>],
+        angles: &(Tensor, Tensor),
+        batch: Batch<'_, '_>,
     ) -> Result<Tensor, Error> {
         let Heads { query, key_value, dim } = self.heads;
-        let qkv = joined(&self.qkv, x)?; // [tokens, (query + 2 key_value) dim]
-        let part = |from: usize, heads: usize| qkv.narrow(1, from * dim, heads * dim)?.contiguous();
-        let q = ops::rope(&part(0, query)?, cos, sin)?;
-        let k = ops::rope(&part(query, key_value)?, cos, sin)?;
-        let v = part(query + key_value, key_value)?;
-        let mut outs = Vec::with_capacity(batch.len());
+        let qkv = joined(tape, &self.qkv, x)?; // [tokens, (query + 2 key_value) dim]
+        let [q, k, v] = tape.split(&qkv, [query * dim, key_value * dim, key_value * dim])?;
+        let (q, k) = (tape.rope(&q, angles)?, tape.rope(&k, angles)?);
+        let attended = match batch {
+            Batch::Whole(parts) => tape.attention([&q, &k, &v], parts, self.heads)?,
+            Batch::Stored { sequences, layer } => {
+                self.attend_stored([&q, &k, &v], sequences, layer)?
+            }
+        };
+        self.o_proj.forward(tape, &attended)
+    }
+
+    /// Attends over keys and values in the type that they are cached in, and caches them.
+    fn attend_stored(
+        &self,
+        [q, k, v]: [&Tensor; 3],
+        sequences: &mut [Sequence<'_>],
+        layer: usize,
+    ) -> Result<Tensor, Error> {
+        let mut outs = Vec::with_capacity(sequences.len());
         let mut start = 0;
-        for sequence in batch {
+        for sequence in sequences {
             let rows = sequence.plan.num_rows();
             let of = |x: &Tensor| x.narrow(0, start, rows);
-            let (q, k, v) = (of(&q)?, of(&k)?, of(&v)?);
+            let (q, k, v) = (of(q)?, of(k)?, of(v)?);
             let (k, v) = match &mut sequence.cache {
                 Some(cache) => cache.write(layer, &k, &v)?,
                 // Rounded as a cache would, so that having one changes nothing.
@@ -92,15 +119,13 @@ impl Block {
             outs.push(ops::attention(&q, &k, &v, sequence.plan, self.heads)?);
             start += rows;
         }
-        self.o_proj.forward(&Tensor::cat(&outs, 0)?)
+        Ok(Tensor::cat(&outs, 0)?)
     }
 }
 
 /// Applies layers to the same input and joins what they give.
-fn joined(layers: &[Linear], x: &Tensor) -> Result<Tensor, Error> {
-    let outs = layers.iter().map(|layer| layer.forward(x)).collect::<Result<Vec<_>, _>>()?;
-    match outs.as_slice() {
-        [out] => Ok(out.clone()),
-        outs => Ok(Tensor::cat(outs, D::Minus1)?),
-    }
+fn joined(tape: &Tape, layers: &[Linear], x: &Tensor) -> Result<Tensor, Error> {
+    let forward = |layer: &Linear| layer.forward(tape, x);
+    let outs = layers.iter().map(forward).collect::<Result<Vec<_>, _>>()?;
+    tape.cat(&outs.iter().collect::<Vec<_>>(), x.rank() - 1)
 }

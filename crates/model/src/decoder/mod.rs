@@ -6,12 +6,15 @@
 mod block;
 mod family;
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor};
 use sequence::AttentionPlan;
 
-use self::block::Block;
+use self::block::{Batch, Block};
 pub use self::family::Family;
 use crate::norm::RmsNorm;
+use crate::tape::{Part, Tape};
 use crate::weights::Weights;
 use crate::{DecoderConfig, Error, KvCache, Tap};
 
@@ -28,7 +31,7 @@ pub struct Sequence<'a> {
 #[derive(Debug)]
 pub(crate) struct Decoder {
     config: DecoderConfig,
-    blocks: Vec<Block>,
+    blocks: Vec<Arc<Block>>,
     norm: RmsNorm,
     cache_dtype: DType,
     device: Device,
@@ -37,9 +40,9 @@ pub(crate) struct Decoder {
 impl Decoder {
     pub(crate) fn load(config: &DecoderConfig, weights: &Weights<'_>) -> Result<Self, Error> {
         let blocks = (0..config.num_hidden_layers)
-            .map(|index| Block::load(config, &weights.pp("layers").pp(index)))
+            .map(|index| Block::load(config, &weights.pp("layers").pp(index)).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        let cache_dtype = blocks.first().map_or(DType::F32, Block::dtype);
+        let cache_dtype = blocks.first().map_or(DType::F32, |block| block.dtype());
         Ok(Self {
             config: config.clone(),
             blocks,
@@ -69,9 +72,11 @@ impl Decoder {
             }
         }
         let angles = self.angles(batch)?;
+        let tape = Tape::off();
         let mut x = embeddings.clone();
         for (index, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, index, &angles, batch)?;
+            let batch = Batch::Stored { sequences: &mut *batch, layer: index };
+            x = block.forward(&tape, &x, &angles, batch)?;
             if index + 1 < self.blocks.len() {
                 tap.tensor(&format!("layer.{index}"), &x);
             }
@@ -81,9 +86,34 @@ impl Decoder {
                 cache.advance(sequence.plan.num_rows());
             }
         }
-        let x = self.norm.forward(&x)?;
+        let x = self.norm.forward(&tape, &x)?;
         tap.tensor("final_norm", &x);
         Ok(x)
+    }
+
+    /// Returns the hidden states of whole sequences, for training. `// [tokens, hidden]`
+    pub(crate) fn forward_whole(
+        &self,
+        tape: &Tape,
+        embeddings: &Tensor,
+        plans: &[&AttentionPlan],
+    ) -> Result<Tensor, Error> {
+        let mut batch: Vec<_> = plans.iter().map(|plan| Sequence { plan, cache: None }).collect();
+        self.check(embeddings, &batch)?;
+        let angles = self.angles(&batch)?;
+        batch.clear();
+        let part = |plan: &&AttentionPlan| Part {
+            num_keys: plan.num_rows(),
+            plan: Arc::new((*plan).clone()),
+        };
+        let parts: Arc<[Part]> = plans.iter().map(part).collect();
+        let mut x = embeddings.clone();
+        for block in &self.blocks {
+            let (block, angles, parts) = (Arc::clone(block), angles.clone(), Arc::clone(&parts));
+            x = tape
+                .part(&x, move |tape, x| block.forward(tape, x, &angles, Batch::Whole(&parts)))?;
+        }
+        self.norm.forward(tape, &x)
     }
 
     /// Returns the cosines and sines of all rows of a batch. `// [tokens, head_dim / 2]`

@@ -4,11 +4,15 @@
 //! is also what the tests compare the kernels with. Besides loading, no
 //! other code asks where a tensor lives.
 
+mod elements;
 mod fused;
 pub mod plain;
 
 use candle_core::{Result, Tensor, bail};
 use sequence::AttentionPlan;
+
+pub(crate) use self::elements::{applied, elements, written};
+pub(crate) use self::fused::{key_values, shape, visible};
 
 /// How many heads there are and how wide they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,18 +23,6 @@ pub struct Heads {
     pub key_value: usize,
     /// Width of a head.
     pub dim: usize,
-}
-
-/// Multiplies by a matrix that the kernels read in place, and adds the bias.
-pub(crate) fn linear(
-    x: &Tensor,
-    weight: kernels::Matrix<'_>,
-    bias: Option<&[f32]>,
-    width: usize,
-    shape: Vec<usize>,
-) -> Result<Tensor> {
-    last_dim("linear", x, width)?;
-    fused::apply(x, "linear", shape, |x, out| kernels::linear(x, weight, bias, width, out))
 }
 
 /// Normalises rows to zero mean and unit variance, then scales and shifts. `// [.., width]`

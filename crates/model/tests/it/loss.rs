@@ -14,10 +14,11 @@ const PAD: i64 = 500;
 const NUM_ROWS: usize = 4;
 
 /// One row of a batch.
-struct Row {
-    ids: Vec<TokenId>,
-    layout: Layout,
-    labels: Vec<Option<u32>>,
+#[derive(Clone)]
+pub(crate) struct Row {
+    pub(crate) ids: Vec<TokenId>,
+    pub(crate) layout: Layout,
+    pub(crate) labels: Vec<Option<u32>>,
 }
 
 fn layout(ids: &[i64], mask: &[i64]) -> Layout {
@@ -55,6 +56,27 @@ fn rows(golden: &Checkpoint, prefix: &str, labels: impl Fn(usize, &[i64]) -> Vec
     .collect()
 }
 
+/// Reads the rows of the padded instruction batch.
+pub(crate) fn instruction_rows(golden: &Checkpoint) -> Vec<Row> {
+    let labels = support::i64s(golden, "expanded_labels");
+    let len = labels.len() / NUM_ROWS;
+    let rows = rows(golden, "", |row, _| labels[row * len..(row + 1) * len].to_vec());
+    assert!(rows.iter().all(|row| row.layout.len() == len));
+    rows
+}
+
+/// Reads the rows of the padded pre-training batch.
+pub(crate) fn pretraining_rows(golden: &Checkpoint) -> Vec<Row> {
+    rows(golden, "pretrain.", |_, ids| {
+        let labels = ids.iter().flat_map(|id| match *id {
+            PAD => vec![IGNORE],
+            IMAGE => vec![IGNORE; VISION_TOKENS],
+            id => vec![id],
+        });
+        labels.collect()
+    })
+}
+
 fn loss(aki: &Aki, pixels: &Tensor, rows: &[Row]) -> f32 {
     let features = aki.see(pixels, &mut NoTap).expect("the pixels fit");
     let embed = |(index, row): (usize, &Row)| {
@@ -83,10 +105,7 @@ fn assert_loss(set: &str, name: &str, found: f32, golden: &Checkpoint) {
 fn the_loss_of_a_padded_instruction_batch_is_the_reference_one() {
     for set in SETS {
         let golden = support::open(set, "train_batch.safetensors");
-        let labels = support::i64s(&golden, "expanded_labels");
-        let len = labels.len() / NUM_ROWS;
-        let rows = rows(&golden, "", |row, _| labels[row * len..(row + 1) * len].to_vec());
-        assert!(rows.iter().all(|row| row.layout.len() == len));
+        let rows = instruction_rows(&golden);
         let found = loss(&support::golden_model(set), &support::pixels(&golden), &rows);
         assert_loss(set, "loss", found, &golden);
     }
@@ -96,14 +115,7 @@ fn the_loss_of_a_padded_instruction_batch_is_the_reference_one() {
 fn the_loss_of_a_padded_pretraining_batch_is_the_reference_one() {
     for set in SETS {
         let golden = support::open(set, "train_batch.safetensors");
-        let rows = rows(&golden, "pretrain.", |_, ids| {
-            let labels = ids.iter().flat_map(|id| match *id {
-                PAD => vec![IGNORE],
-                IMAGE => vec![IGNORE; VISION_TOKENS],
-                id => vec![id],
-            });
-            labels.collect()
-        });
+        let rows = pretraining_rows(&golden);
         let found = loss(&support::golden_model(set), &support::pixels(&golden), &rows);
         assert_loss(set, "pretrain.loss", found, &golden);
     }

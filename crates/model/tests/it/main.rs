@@ -14,3 +14,4 @@ mod ops;
 mod shapes;
 mod support;
 mod synthetic;
+mod training;

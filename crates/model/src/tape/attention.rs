@@ -1,0 +1,210 @@
+//! Attention of several sequences, with its gradients.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use kernels::{AttentionForward, AttentionGrad, AttentionInput, AttentionOut, Matrix};
+use sequence::AttentionPlan;
+
+use super::Tape;
+use crate::Error;
+use crate::ops::{self, Heads, elements, written};
+
+/// A sequence among others: its rows and keys follow those of the sequence before it.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) plan: Arc<AttentionPlan>,
+    pub(crate) num_keys: usize,
+}
+
+impl Part {
+    /// Returns `count` sequences of the same plan, whose columns are the keys.
+    pub(crate) fn repeated(plan: &Arc<AttentionPlan>, count: usize) -> Arc<[Self]> {
+        let part = Self { plan: Arc::clone(plan), num_keys: plan.num_columns() };
+        vec![part; count].into()
+    }
+}
+
+/// The lengths of a sequence's slices: of queries, of keys, of softmaxes.
+struct Lengths {
+    rows: usize,
+    keys: usize,
+    softmaxes: usize,
+}
+
+fn lengths(part: &Part, heads: Heads) -> Lengths {
+    let rows = part.plan.num_rows();
+    Lengths {
+        rows: rows * heads.query * heads.dim,
+        keys: part.num_keys * heads.key_value * heads.dim,
+        softmaxes: rows * heads.query,
+    }
+}
+
+impl Tape {
+    /// Attends within every sequence. `// q [.., heads * dim], keys and values [.., kv_heads * dim]`
+    pub(crate) fn attention(
+        &self,
+        [q, keys, values]: [&Tensor; 3],
+        parts: &Arc<[Part]>,
+        heads: Heads,
+    ) -> Result<Tensor, Error> {
+        let tracked = self.tracks(q) || self.tracks(keys) || self.tracks(values);
+        if !tracked {
+            return attend(q, keys, values, parts, heads);
+        }
+        let shape = q.shape().clone();
+        if !q.device().is_cpu() {
+            let parts = Arc::clone(parts);
+            return self.composed(&[q, keys, values], &[], move |x, _| {
+                let out = each(&x[0], &x[1], &x[2], (&parts, heads), ops::plain::attention)?;
+                out.reshape(&shape)
+            });
+        }
+        let [q, keys, values] = [q.contiguous()?, keys.contiguous()?, values.contiguous()?];
+        let (out, lse) = with_lse(&q, &keys, &values, parts, heads)?;
+        let inputs = [q.clone(), keys.clone(), values.clone()];
+        let (parts, result) = (Arc::clone(parts), out.clone());
+        self.record_one(&[&q, &keys, &values], Vec::new(), &out, move |_, dout| {
+            let dout = dout.contiguous()?;
+            let (q, keys, values) =
+                (elements(&inputs[0])?, elements(&inputs[1])?, elements(&inputs[2])?);
+            let forward = (&*elements(&result)?, lse.as_slice());
+            let dout = elements(&dout)?;
+            let mut dkeys = vec![0.0; keys.len()];
+            let mut dvalues = vec![0.0; values.len()];
+            let dq = written(inputs[0].shape(), |dq| {
+                let grads = (dq, dkeys.as_mut_slice(), dvalues.as_mut_slice());
+                backward((&q, &keys, &values), forward, &dout, (&parts, heads), grads);
+            })?;
+            let [_, keys, values] = &inputs;
+            let dkeys = Tensor::from_vec(dkeys, keys.shape(), keys.device())?;
+            let dvalues = Tensor::from_vec(dvalues, values.shape(), values.device())?;
+            Ok(vec![Some(dq), Some(dkeys), Some(dvalues)])
+        });
+        Ok(out)
+    }
+}
+
+/// Attends without gradients, in whatever type the keys and values are.
+fn attend(
+    q: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    parts: &[Part],
+    heads: Heads,
+) -> Result<Tensor, Error> {
+    Ok(each(q, keys, values, (parts, heads), ops::attention)?.reshape(q.shape())?)
+}
+
+/// Attends sequence by sequence, and joins the results.
+fn each(
+    q: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    (parts, heads): (&[Part], Heads),
+    attention: fn(&Tensor, &Tensor, &Tensor, &AttentionPlan, Heads) -> candle_core::Result<Tensor>,
+) -> candle_core::Result<Tensor> {
+    let q = q.reshape(((), heads.query * heads.dim))?;
+    let width = heads.key_value * heads.dim;
+    let (keys, values) = (keys.reshape(((), width))?, values.reshape(((), width))?);
+    let (mut row, mut key) = (0, 0);
+    let mut outs = Vec::with_capacity(parts.len());
+    for Part { plan, num_keys } in parts {
+        let q = q.narrow(0, row, plan.num_rows())?;
+        let (k, v) = (keys.narrow(0, key, *num_keys)?, values.narrow(0, key, *num_keys)?);
+        outs.push(attention(&q, &k, &v, plan, heads)?);
+        row += plan.num_rows();
+        key += num_keys;
+    }
+    match outs.as_slice() {
+        [out] => Ok(out.clone()),
+        outs => Tensor::cat(outs, 0),
+    }
+}
+
+/// Attends and keeps the denominators of the softmaxes.
+fn with_lse(
+    q: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    parts: &[Part],
+    heads: Heads,
+) -> Result<(Tensor, Vec<f32>), Error> {
+    let sums = parts.iter().map(|part| lengths(part, heads)).fold((0, 0, 0), |sums, part| {
+        (sums.0 + part.rows, sums.1 + part.keys, sums.2 + part.softmaxes)
+    });
+    if (sums.0, sums.1) != (q.elem_count(), keys.elem_count())
+        || keys.elem_count() != values.elem_count()
+    {
+        let (q, keys, values) = (q.dims(), keys.dims(), values.dims());
+        let message = format!(
+            "attention: q {q:?}, keys {keys:?} and values {values:?} do not fit {heads:?} under {parts:?}"
+        );
+        return Err(candle_core::Error::Msg(message).into());
+    }
+    let mut lse = vec![0.0; sums.2];
+    let (mut q_rest, mut k_rest) = (&*elements(q)?, &*elements(keys)?);
+    let mut v_rest = &*elements(values)?;
+    let mut lse_rest = lse.as_mut_slice();
+    let out = written(q.shape(), |mut out| {
+        for part in parts {
+            let len = lengths(part, heads);
+            let (q, keys, values) = (
+                take(&mut q_rest, len.rows),
+                take(&mut k_rest, len.keys),
+                take(&mut v_rest, len.keys),
+            );
+            let kv = ops::key_values(Matrix::F32(keys), Matrix::F32(values), heads);
+            let result = AttentionOut {
+                out: take_mut(&mut out, len.rows),
+                lse: take_mut(&mut lse_rest, len.softmaxes),
+            };
+            let (visible, shape) = (ops::visible(&part.plan), ops::shape(heads));
+            kernels::attention_with_lse(q, kv, visible, shape, result);
+        }
+    })?;
+    Ok((out, lse))
+}
+
+fn backward(
+    (mut q, mut keys, mut values): (&[f32], &[f32], &[f32]),
+    (mut out, mut lse): (&[f32], &[f32]),
+    mut dout: &[f32],
+    (parts, heads): (&[Part], Heads),
+    (mut dq, mut dkeys, mut dvalues): (&mut [f32], &mut [f32], &mut [f32]),
+) {
+    for part in parts {
+        let len = lengths(part, heads);
+        let keys = Matrix::F32(take(&mut keys, len.keys));
+        let values = Matrix::F32(take(&mut values, len.keys));
+        let input = AttentionInput {
+            q: take(&mut q, len.rows),
+            kv: ops::key_values(keys, values, heads),
+            visible: ops::visible(&part.plan),
+            shape: ops::shape(heads),
+        };
+        let forward =
+            AttentionForward { out: take(&mut out, len.rows), lse: take(&mut lse, len.softmaxes) };
+        let grad = AttentionGrad {
+            dq: take_mut(&mut dq, len.rows),
+            dkeys: take_mut(&mut dkeys, len.keys),
+            dvalues: take_mut(&mut dvalues, len.keys),
+        };
+        kernels::attention_grad(input, forward, take(&mut dout, len.rows), grad);
+    }
+}
+
+/// Cuts the first elements off.
+fn take<'a>(rest: &mut &'a [f32], len: usize) -> &'a [f32] {
+    let (first, others) = rest.split_at(len);
+    *rest = others;
+    first
+}
+
+#[allow(clippy::mut_mut, reason = "the slice itself becomes shorter")]
+fn take_mut<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
+    let (first, others) = std::mem::take(rest).split_at_mut(len);
+    *rest = others;
+    first
+}

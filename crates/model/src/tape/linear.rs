@@ -1,0 +1,150 @@
+//! The linear layer with its gradients.
+
+use std::sync::Arc;
+
+use candle_core::{D, Device, Tensor};
+use half::bf16;
+use kernels::Matrix;
+
+use super::Tape;
+use crate::Error;
+use crate::ops::{applied, elements, plain, written};
+use crate::weights::{Storage, Weight};
+
+/// Multiply-adds from which on the kernel for many rows is the faster one.
+const MANY_ROWS: usize = 8;
+
+/// The operands of a layer besides its input.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinearWeights<'a> {
+    /// `// [out_width, width]`
+    pub(crate) weight: &'a Storage,
+    /// `// [out_width]`
+    pub(crate) bias: Option<&'a Weight>,
+    pub(crate) width: usize,
+    pub(crate) out_width: usize,
+}
+
+impl Tape {
+    /// Returns `x weight^T + bias` over the last dimension.
+    pub(crate) fn linear(&self, x: &Tensor, layer: LinearWeights<'_>) -> Result<Tensor, Error> {
+        let LinearWeights { weight, bias, width, out_width } = layer;
+        let mut shape = x.dims().to_vec();
+        if shape.pop() != Some(width) {
+            let message = format!("linear: rows of {width} elements do not fit {:?}", x.dims());
+            return Err(candle_core::Error::Msg(message).into());
+        }
+        shape.push(out_width);
+        if !x.device().is_cpu() {
+            return self.composed_linear(x, layer, shape);
+        }
+        let x = x.contiguous()?;
+        let rows = x.elem_count() / width.max(1);
+        let by_panels = self.is_training() && rows >= MANY_ROWS;
+        let bias_values = bias.map(Weight::tensor).transpose()?;
+        let bias_values = bias_values.as_ref().map(elements).transpose()?;
+        let out = weight.with_matrix(self.rounds(), |weight| {
+            let run = if by_panels { kernels::linear_packed } else { kernels::linear };
+            applied(&x, shape, |x, out| run(x, weight, bias_values.as_deref(), width, out))
+        })?;
+        let parameters = [weight.parameter(), bias.and_then(Weight::parameter)];
+        let parameters = parameters.into_iter().flatten().cloned().collect();
+        let rounds = self.rounds();
+        let needs_dx = self.tracks(&x);
+        let (weight, bias) = (weight.clone(), bias.and_then(Weight::parameter).cloned());
+        self.record_one(&[&x.clone()], parameters, &out, move |gradients, dout| {
+            let dout = rounded(dout.contiguous()?, rounds)?;
+            let dy = elements(&dout)?;
+            if let Some(parameter) = weight.parameter() {
+                let x = rounded(x.clone(), rounds)?;
+                let x = elements(&x)?;
+                gradients.add(parameter, |dw, accumulate| {
+                    kernels::linear_grad_weight(&dy, &x, width, dw, accumulate);
+                });
+            }
+            if let Some(parameter) = &bias {
+                gradients.add(parameter, |db, accumulate| {
+                    kernels::linear_grad_bias(&dy, db, accumulate);
+                });
+            }
+            if !needs_dx {
+                return Ok(vec![None]);
+            }
+            let dx = weight.with_matrix(rounds, |weight| {
+                written(x.shape(), |dx| kernels::linear_grad_input(&dy, weight, width, dx))
+            })?;
+            Ok(vec![Some(dx)])
+        });
+        Ok(out)
+    }
+
+    fn composed_linear(
+        &self,
+        x: &Tensor,
+        layer: LinearWeights<'_>,
+        shape: Vec<usize>,
+    ) -> Result<Tensor, Error> {
+        let weight = layer.weight.as_weight()?;
+        let weights: Vec<_> = [&weight].into_iter().chain(layer.bias).collect();
+        let out_width = layer.out_width;
+        let dtype = self.rounds().then_some(candle_core::DType::BF16);
+        self.composed(&[x], &weights, move |x, weights| {
+            let x = &x[0];
+            let rows = x.elem_count() / x.dim(D::Minus1)?.max(1);
+            let round = |x: &Tensor| match dtype {
+                Some(dtype) => x.to_dtype(dtype)?.to_dtype(x.dtype()),
+                None => Ok(x.clone()),
+            };
+            let weight = weights[0].reshape((out_width, ()))?;
+            let x = round(&x.reshape((rows, x.dim(D::Minus1)?))?)?;
+            plain::linear(&x, &round(&weight)?, weights.get(1))?.reshape(shape.as_slice())
+        })
+    }
+}
+
+/// Rounds to bfloat16 what a layer multiplies with, if it does.
+fn rounded(x: Tensor, rounds: bool) -> candle_core::Result<Tensor> {
+    if !rounds {
+        return Ok(x);
+    }
+    let elements = elements(&x)?;
+    let rounded: Vec<f32> = elements.iter().map(|x| bf16::from_f32(*x).to_f32()).collect();
+    Tensor::from_vec(rounded, x.shape(), &Device::Cpu)
+}
+
+impl Storage {
+    /// Lends the elements to a kernel, those of a parameter rounded to bfloat16 if that is asked
+    /// for.
+    pub(crate) fn with_matrix<T>(
+        &self,
+        rounds: bool,
+        run: impl FnOnce(Matrix<'_>) -> candle_core::Result<T>,
+    ) -> candle_core::Result<T> {
+        match self {
+            Self::Mapped { bytes, dtype } => run(Self::as_matrix(bytes, *dtype)?),
+            Self::Dense(tensor) => run(Matrix::F32(&elements(tensor)?)),
+            Self::Trained(parameter) if rounds => run(Matrix::Bf16(&parameter.rounded())),
+            Self::Trained(parameter) => run(Matrix::F32(&parameter.values())),
+        }
+    }
+
+    /// Returns the parameter, if this is one.
+    pub(crate) fn parameter(&self) -> Option<&Arc<crate::parameter::Parameter>> {
+        match self {
+            Self::Trained(parameter) => Some(parameter),
+            Self::Mapped { .. } | Self::Dense(_) => None,
+        }
+    }
+
+    /// Returns what the framework's operations work on.
+    pub(crate) fn as_weight(&self) -> Result<Weight, Error> {
+        match self {
+            Self::Dense(tensor) => Ok(Weight::Fixed(tensor.clone())),
+            Self::Trained(parameter) => Ok(Weight::Trained(Arc::clone(parameter))),
+            Self::Mapped { .. } => {
+                let message = "mapped weights on a device".to_owned();
+                Err(candle_core::Error::Msg(message).into())
+            }
+        }
+    }
+}

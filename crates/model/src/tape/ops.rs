@@ -1,0 +1,298 @@
+//! Everything else: norms, activations, rotary embedding, sums, and what moves rows.
+
+use std::sync::Arc;
+
+use candle_core::{D, IndexOp, Tensor};
+use kernels::NormGrad;
+
+use super::{Gradients, Tape};
+use crate::Error;
+use crate::ops::{self, elements, plain, written};
+use crate::parameter::Parameter;
+use crate::weights::Weight;
+
+/// A kernel that gives the gradient of an input from the input and the gradient of the output.
+type Slope = fn(&[f32], &[f32], &mut [f32]);
+
+/// A kernel that gives the gradients of a norm from its input, weight, epsilon and the gradient of
+/// its output.
+type NormSlope = fn(&[f32], &[f32], f32, &[f32], NormGrad<'_>);
+
+impl Tape {
+    pub(crate) fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor, Error> {
+        let out = (a + b)?;
+        self.record_one(&[a, b], Vec::new(), &out, |_, dout| {
+            Ok(vec![Some(dout.clone()), Some(dout)])
+        });
+        Ok(out)
+    }
+
+    /// Returns `x + factor y`.
+    pub(crate) fn add_scaled(&self, x: &Tensor, y: &Tensor, factor: f64) -> Result<Tensor, Error> {
+        let out = (x + (y * factor)?)?;
+        self.record_one(&[x, y], Vec::new(), &out, move |_, dout| {
+            let dy = (&dout * factor)?;
+            Ok(vec![Some(dout), Some(dy)])
+        });
+        Ok(out)
+    }
+
+    pub(crate) fn layer_norm(
+        &self,
+        x: &Tensor,
+        [weight, bias]: [&Weight; 2],
+        eps: f64,
+    ) -> Result<Tensor, Error> {
+        if !x.device().is_cpu() {
+            return self.composed(&[x], &[weight, bias], move |x, w| {
+                plain::layer_norm(&x[0], &w[0], &w[1], eps)
+            });
+        }
+        let x = x.contiguous()?;
+        let out = ops::layer_norm(&x, &weight.tensor()?, &bias.tensor()?, eps)?;
+        self.record_norm(&x, &out, [Some(weight), Some(bias)], (eps, kernels::layer_norm_grad));
+        Ok(out)
+    }
+
+    pub(crate) fn rms_norm(&self, x: &Tensor, weight: &Weight, eps: f64) -> Result<Tensor, Error> {
+        if !x.device().is_cpu() {
+            return self.composed(&[x], &[weight], move |x, w| plain::rms_norm(&x[0], &w[0], eps));
+        }
+        let x = x.contiguous()?;
+        let out = ops::rms_norm(&x, &weight.tensor()?, eps)?;
+        self.record_norm(&x, &out, [Some(weight), None], (eps, kernels::rms_norm_grad));
+        Ok(out)
+    }
+
+    fn record_norm(
+        &self,
+        x: &Tensor,
+        out: &Tensor,
+        [weight, bias]: [Option<&Weight>; 2],
+        (eps, gradient): (f64, NormSlope),
+    ) {
+        let trained = [weight, bias].map(|it| it.and_then(Weight::parameter).cloned());
+        let parameters = trained.iter().flatten().cloned().collect();
+        let weight = weight.cloned();
+        let input = x.clone();
+        self.record_one(&[x], parameters, out, move |gradients, dout| {
+            let Some(weight) = weight else { return Ok(Vec::new()) };
+            let (weight, dout) = (weight.tensor()?, dout.contiguous()?);
+            let (weight, dy, x) = (elements(&weight)?, elements(&dout)?, elements(&input)?);
+            let mut sums =
+                trained.each_ref().map(|it| it.as_ref().map(|_| vec![0.0; weight.len()]));
+            let [dweight, dbias] = sums.each_mut().map(|sum| sum.as_deref_mut());
+            let dx = written(input.shape(), |dx| {
+                let grad = NormGrad { dx, dweight, dbias, accumulate: false };
+                gradient(&x, &weight, eps as f32, &dy, grad);
+            })?;
+            for (parameter, sum) in trained.iter().zip(sums) {
+                if let (Some(parameter), Some(sum)) = (parameter, sum) {
+                    add(gradients, parameter, &sum);
+                }
+            }
+            Ok(vec![Some(dx)])
+        });
+    }
+
+    pub(crate) fn gelu_tanh(&self, x: &Tensor) -> Result<Tensor, Error> {
+        if !x.device().is_cpu() {
+            return self.composed(&[x], &[], |x, _| plain::gelu_tanh(&x[0]));
+        }
+        self.activation(x, ops::gelu_tanh, kernels::gelu_tanh_grad)
+    }
+
+    pub(crate) fn gelu_erf(&self, x: &Tensor) -> Result<Tensor, Error> {
+        if !x.device().is_cpu() {
+            return self.composed(&[x], &[], |x, _| plain::gelu_erf(&x[0]));
+        }
+        self.activation(x, ops::gelu_erf, kernels::gelu_erf_grad)
+    }
+
+    fn activation(
+        &self,
+        x: &Tensor,
+        forward: fn(&Tensor) -> candle_core::Result<Tensor>,
+        slope: Slope,
+    ) -> Result<Tensor, Error> {
+        let x = x.contiguous()?;
+        let out = forward(&x)?;
+        self.record_one(&[&x.clone()], Vec::new(), &out, move |_, dout| {
+            let dout = dout.contiguous()?;
+            let (x_elements, dy) = (elements(&x)?, elements(&dout)?);
+            Ok(vec![Some(written(x.shape(), |dx| slope(&x_elements, &dy, dx))?)])
+        });
+        Ok(out)
+    }
+
+    pub(crate) fn silu_gate(&self, gate_up: &Tensor) -> Result<Tensor, Error> {
+        if !gate_up.device().is_cpu() {
+            return self.composed(&[gate_up], &[], |x, _| plain::silu_gate(&x[0]));
+        }
+        let x = gate_up.contiguous()?;
+        let out = ops::silu_gate(&x)?;
+        let width = x.dim(D::Minus1)? / 2;
+        self.record_one(&[&x.clone()], Vec::new(), &out, move |_, dout| {
+            let dout = dout.contiguous()?;
+            let (x_elements, dy) = (elements(&x)?, elements(&dout)?);
+            let dx = written(x.shape(), |dx| kernels::silu_gate_grad(&x_elements, width, &dy, dx));
+            Ok(vec![Some(dx?)])
+        });
+        Ok(out)
+    }
+
+    /// See [`ops::rope`].
+    pub(crate) fn rope(&self, x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor, Error> {
+        let out = ops::rope(x, cos, sin)?;
+        let (cos, sin) = (cos.clone(), sin.clone());
+        self.record_one(&[x], Vec::new(), &out, move |_, dout| {
+            // The transposed rotation is that by the negated angles.
+            Ok(vec![Some(ops::rope(&dout, &cos, &sin.neg()?)?)])
+        });
+        Ok(out)
+    }
+
+    /// Cuts the last dimension.
+    pub(crate) fn split<const N: usize>(
+        &self,
+        x: &Tensor,
+        widths: [usize; N],
+    ) -> Result<[Tensor; N], Error> {
+        let mut start = 0;
+        let mut outs = Vec::with_capacity(N);
+        for width in widths {
+            outs.push(x.narrow(D::Minus1, start, width)?.contiguous()?);
+            start += width;
+        }
+        let shapes: Vec<_> = outs.iter().map(|out| out.shape().clone()).collect();
+        let (dtype, device) = (x.dtype(), x.device().clone());
+        let outputs: Vec<&Tensor> = outs.iter().collect();
+        self.record(&[x], Vec::new(), &outputs, move |_, douts| {
+            let parts = douts.into_iter().zip(shapes).map(|(dout, shape)| match dout {
+                Some(dout) => Ok(dout),
+                None => Tensor::zeros(shape, dtype, &device),
+            });
+            let parts = parts.collect::<candle_core::Result<Vec<_>>>()?;
+            Ok(vec![Some(Tensor::cat(&parts, D::Minus1)?)])
+        });
+        let found = outs.len();
+        let wrong = move |_| candle_core::Error::Msg(format!("{found} parts")).into();
+        outs.try_into().map_err(wrong)
+    }
+
+    /// Joins along a dimension.
+    pub(crate) fn cat(&self, parts: &[&Tensor], dim: usize) -> Result<Tensor, Error> {
+        if let [part] = parts {
+            return Ok((*part).clone());
+        }
+        let out = Tensor::cat(parts, dim)?;
+        let lens =
+            parts.iter().map(|part| part.dim(dim)).collect::<candle_core::Result<Vec<_>>>()?;
+        self.record_one(parts, Vec::new(), &out, move |_, dout| {
+            let mut start = 0;
+            let mut grads = Vec::with_capacity(lens.len());
+            for len in lens {
+                grads.push(Some(dout.narrow(dim, start, len)?.contiguous()?));
+                start += len;
+            }
+            Ok(grads)
+        });
+        Ok(out)
+    }
+
+    /// Returns the elements in another shape.
+    pub(crate) fn reshape(&self, x: &Tensor, shape: &[usize]) -> Result<Tensor, Error> {
+        let out = x.reshape(shape)?;
+        let shape = x.shape().clone();
+        self.record_one(&[x], Vec::new(), &out, move |_, dout| {
+            Ok(vec![Some(dout.reshape(&shape)?)])
+        });
+        Ok(out)
+    }
+
+    /// Returns some rows, each at most once. `// [rows, width] -> [selected, width]`
+    pub(crate) fn select_rows(&self, x: &Tensor, rows: Vec<u32>) -> Result<Tensor, Error> {
+        let count = rows.len();
+        let rows = Tensor::from_vec(rows, count, x.device())?;
+        let out = x.index_select(&rows, 0)?;
+        let (shape, dtype, device) = (x.shape().clone(), x.dtype(), x.device().clone());
+        self.record_one(&[x], Vec::new(), &out, move |_, dout| {
+            let zeros = Tensor::zeros(shape, dtype, &device)?;
+            Ok(vec![Some(zeros.index_add(&rows, &dout, 0)?)])
+        });
+        Ok(out)
+    }
+
+    /// Adds a weight to every image. `// [images, rows, width] + [rows, width]`
+    pub(crate) fn add_to_each(&self, x: &Tensor, weight: &Weight) -> Result<Tensor, Error> {
+        let out = x.broadcast_add(&weight.tensor()?)?;
+        let trained = weight.parameter().cloned();
+        self.record_one(&[x], trained.iter().cloned().collect(), &out, move |gradients, dout| {
+            if let Some(parameter) = &trained {
+                add_images(gradients, parameter, &dout)?;
+            }
+            Ok(vec![Some(dout)])
+        });
+        Ok(out)
+    }
+
+    /// Returns a weight once for every image. `// [rows, width] -> [images, rows, width]`
+    pub(crate) fn for_each(&self, weight: &Weight, images: usize) -> Result<Tensor, Error> {
+        let values = weight.tensor()?;
+        let (rows, width) = values.dims2()?;
+        let out = values.unsqueeze(0)?.expand((images, rows, width))?.contiguous()?;
+        if let Some(parameter) = weight.parameter().cloned() {
+            self.record_one(&[], vec![Arc::clone(&parameter)], &out, move |gradients, dout| {
+                add_images(gradients, &parameter, &dout)?;
+                Ok(Vec::new())
+            });
+        }
+        Ok(out)
+    }
+
+    /// Remembers that `out` holds rows of trained tables: the row of `out`, the table, its row.
+    pub(crate) fn record_lookup(
+        &self,
+        out: &Tensor,
+        tables: Vec<(Arc<Parameter>, Vec<[usize; 2]>)>,
+    ) {
+        let parameters = tables.iter().map(|(parameter, _)| Arc::clone(parameter)).collect();
+        self.record_one(&[], parameters, out, move |gradients, dout| {
+            let dout = dout.to_device(&candle_core::Device::Cpu)?.contiguous()?;
+            let dy = elements(&dout)?;
+            let width = dout.dim(D::Minus1)?;
+            for (parameter, lookups) in &tables {
+                gradients.add(parameter, |sum, _| {
+                    for [row, entry] in lookups {
+                        let dy = &dy[row * width..][..width];
+                        for (sum, dy) in sum[entry * width..][..width].iter_mut().zip(dy) {
+                            *sum += dy;
+                        }
+                    }
+                });
+            }
+            Ok(Vec::new())
+        });
+    }
+}
+
+fn add(gradients: &mut Gradients<'_>, parameter: &Parameter, grad: &[f32]) {
+    gradients.add(parameter, |sum, _| {
+        for (sum, grad) in sum.iter_mut().zip(grad) {
+            *sum += grad;
+        }
+    });
+}
+
+/// Adds the sum over all images. `// [images, ..]`
+fn add_images(
+    gradients: &mut Gradients<'_>,
+    parameter: &Parameter,
+    dout: &Tensor,
+) -> Result<(), Error> {
+    let mut sum = dout.i(0)?;
+    for image in 1..dout.dim(0)? {
+        sum = (sum + dout.i(image)?)?;
+    }
+    gradients.add_tensor(parameter, &sum)
+}
