@@ -51,7 +51,8 @@ impl Model {
         }
         let path = Path::new(name);
         if path.is_dir() {
-            return Ok(Self::Files { dir: path.to_owned(), weights: path.to_owned() });
+            let dir = newest_of_run(path).unwrap_or_else(|| path.to_owned());
+            return Ok(Self::Files { weights: dir.clone(), dir });
         }
         if path.exists() {
             let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
@@ -156,6 +157,14 @@ impl fmt::Display for Model {
 /// Returns the preprocessor of a model.
 pub(crate) fn preprocessor(config: &AkiConfig) -> Preprocessor {
     Preprocessor { image_size: config.image_size, mean: config.norm_mean, std: config.norm_std }
+}
+
+/// Returns the newest complete checkpoint, if a directory is that of a run.
+fn newest_of_run(path: &Path) -> Option<PathBuf> {
+    if path.join("config.json").exists() {
+        return None;
+    }
+    train::run::newest(path).ok()?.0.map(|found| found.path)
 }
 
 /// Returns whether a name has the form `owner/name` of the hub.

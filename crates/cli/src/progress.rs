@@ -17,6 +17,11 @@ pub(crate) fn spinner(what: &str) -> ProgressBar {
     spinner
 }
 
+/// Returns a bar over the steps of a run, of which there are some later.
+pub(crate) fn steps() -> ProgressBar {
+    styled(ProgressBar::new(0), "{pos}/{len} {wide_bar} {msg}", "")
+}
+
 /// indicatif draws nothing where standard error is not a terminal.
 fn styled(bar: ProgressBar, template: &str, what: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template);

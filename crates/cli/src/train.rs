@@ -1,22 +1,138 @@
 //! `aki train`: a run by a recipe.
 
+mod golden;
+mod group;
+mod learner;
 mod preview;
 mod request;
+mod warnings;
+mod watch;
 
 use anyhow::Result;
+use serde::Serialize;
+use train::data::SourceContext;
+use train::feed::RecipeFeed;
+use train::run::{self, Found};
+use train::trainer::{Job, Outcome};
 
 use crate::args::TrainArgs;
-use crate::compute;
 use crate::environment::Environment;
-use crate::report::Failure;
+use crate::interrupt::Interrupt;
+use crate::load::{self, Model};
+use crate::report::Interrupted;
+use crate::{compute, output};
 use request::Request;
+use watch::Watch;
+
+/// How many threads make samples where the recipe does not say.
+const LOADER_THREADS: usize = 4;
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    directory: String,
+    steps: u64,
+    is_finished: bool,
+    checkpoint: Option<String>,
+    losses: &'a [f64],
+}
 
 /// Trains, or says what would be trained.
 pub(crate) fn run(args: &TrainArgs, environment: &Environment) -> Result<()> {
     compute::start(args.threads, environment)?;
+    if let Some(directory) = &args.golden {
+        return golden::run(directory, args.json);
+    }
     let request = Request::parse(args)?;
     if args.dry_run {
         return preview::print(&request, environment);
     }
-    Err(Failure::new("only --dry-run is there yet").into())
+    let outcome = train(&request, args, environment)?;
+    let Some(outcome) = outcome else { return Ok(()) };
+    if args.json {
+        output::json(&Report {
+            directory: request.directory.display().to_string(),
+            steps: outcome.step,
+            is_finished: outcome.is_finished,
+            checkpoint: outcome.checkpoint.as_ref().map(|path| path.display().to_string()),
+            losses: &outcome.losses,
+        })?;
+    } else {
+        output::text(&watch::summary(&outcome))?;
+    }
+    if outcome.is_finished {
+        return Ok(());
+    }
+    output::note(&format!(
+        "stopped after step {}; aki train {} --resume goes on",
+        outcome.step,
+        request.directory.display()
+    ));
+    Err(Interrupted.into())
+}
+
+/// Does a run; returns how it ended in the process that tells.
+fn train(
+    request: &Request,
+    args: &TrainArgs,
+    environment: &Environment,
+) -> Result<Option<Outcome>> {
+    let interrupt = Interrupt::install()?;
+    let mut group = group::join(environment)?;
+    let Request { recipe, phases, directory } = request;
+    let is_first = group.rank() == 0;
+    let from = start(request, args, is_first)?;
+    group.barrier()?;
+    let model = match &from {
+        Some(found) => Model::Files { dir: found.path.clone(), weights: found.path.clone() },
+        None => Model::locate(&recipe.model.init, environment)?,
+    };
+    let config = model.config()?;
+    let (tokenizer, preprocessor) = (model.tokenizer()?, load::preprocessor(&config));
+    let mut watch = Watch::new(request, (&config, &tokenizer), interrupt.arm())?;
+    warnings::show(watch.bar());
+    let template = prompt::ChatTemplate::default();
+    let num_vision_tokens = config.num_vision_tokens;
+    let context =
+        SourceContext::new(tokenizer, template, preprocessor, num_vision_tokens, recipe.seed);
+    let num_threads = recipe.compute.loader_threads.unwrap_or(LOADER_THREADS);
+    let mut feed = RecipeFeed::new(recipe, phases, context, (num_threads, &*group))?;
+    if is_first {
+        watch.announce(&config);
+    }
+    let mut learner = learner::load(&model, request, group.rank())?;
+    let job = Job {
+        directory,
+        recipe,
+        phases,
+        learner: &mut learner,
+        feed: &mut feed,
+        observer: &mut watch,
+        group: &mut *group,
+    };
+    let outcome = train::trainer::train(job, from)?;
+    watch.finish();
+    Ok(is_first.then_some(outcome))
+}
+
+/// Settles where the run starts; the first of several processes prepares its directory.
+fn start(request: &Request, args: &TrainArgs, is_first: bool) -> Result<Option<Found>> {
+    let Request { recipe, directory, .. } = request;
+    if args.resume {
+        let (found, broken) = run::resume(directory, recipe)?;
+        for error in broken.iter().filter(|_| is_first) {
+            output::note(&format!("passing over a broken checkpoint: {error}"));
+        }
+        if found.is_some() {
+            return Ok(found);
+        }
+    } else if is_first {
+        run::begin(directory, recipe)?;
+    }
+    if recipe.model.start != train::recipe::Start::SftResume {
+        return Ok(None);
+    }
+    let found = run::checkpoint_at(recipe.model.init.as_ref())?;
+    run::check(&found, recipe)?;
+    Ok(Some(found))
 }

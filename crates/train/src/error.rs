@@ -37,6 +37,13 @@ pub enum Error {
         #[source]
         source: checkpoint::Error,
     },
+    /// The features of images cannot be kept.
+    #[error("the features of images cannot be kept")]
+    Features {
+        /// Why.
+        #[from]
+        source: crate::features::FeatureCacheError,
+    },
     /// A file cannot be read.
     #[error("cannot read `{}`", path.display())]
     Read {
@@ -142,6 +149,14 @@ pub enum Error {
     Unsupported {
         /// The recipe's key.
         key: &'static str,
+    },
+    /// A run is to go on in another number of processes.
+    #[error("the run was one of {expected} processes, but there are {found}; start as many")]
+    Processes {
+        /// How many there were.
+        expected: usize,
+        /// How many there are.
+        found: usize,
     },
     /// Nothing is trained.
     #[error("no tensor is trained, all of them match `frozen`: {patterns}")]

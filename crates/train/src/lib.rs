@@ -20,6 +20,7 @@
 pub mod data;
 mod error;
 pub mod features;
+pub mod feed;
 pub mod learner;
 pub mod memory;
 pub mod optimizer;

@@ -9,3 +9,4 @@ mod inspect;
 mod interrupt;
 mod program;
 mod refusals;
+mod train;

@@ -43,8 +43,7 @@ struct Position {
 #[serde(deny_unknown_fields)]
 struct PartPosition {
     name: String,
-    /// As text, which is read as it was written.
-    weight: String,
+    weight: f64,
     source: Value,
 }
 
@@ -91,7 +90,7 @@ impl Source for Mixture {
     fn position(&self) -> Value {
         let part = |part: &Mixed| PartPosition {
             name: part.name.clone(),
-            weight: part.weight.to_string(),
+            weight: part.weight,
             source: part.source.position(),
         };
         let position = Position {
@@ -108,13 +107,12 @@ impl Source for Mixture {
             reason,
         };
         let position = Position::deserialize(position).map_err(|error| wrong(error.to_string()))?;
-        let list = |parts: Vec<(&str, String)>| {
+        let list = |parts: Vec<(&str, f64)>| {
             let parts = parts.iter().map(|(name, weight)| format!("`{name}` of weight {weight}"));
             parts.collect::<Vec<_>>().join(", ")
         };
-        let saved = position.parts.iter().map(|part| (&*part.name, part.weight.clone()));
-        let ours = self.parts.iter().map(|part| (&*part.name, part.weight.to_string()));
-        let (found, expected) = (list(saved.collect()), list(ours.collect()));
+        let found = list(position.parts.iter().map(|part| (&*part.name, part.weight)).collect());
+        let expected = list(self.parts.iter().map(|part| (&*part.name, part.weight)).collect());
         if found != expected {
             return Err(wrong(format!("it is of {found}, expected {expected}")));
         }

@@ -1,6 +1,6 @@
 //! From text to a recipe, with errors that say where and what else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
@@ -136,8 +136,9 @@ impl Recipe {
     fn learned(&self) -> Result<Self, Error> {
         let model =
             ModelRecipe { init: String::new(), start: Start::Scratch, ..self.model.clone() };
-        let compute =
-            ComputeRecipe { loader_threads: None, feature_cache: None, ..self.compute.clone() };
+        let mut compute = ComputeRecipe { loader_threads: None, ..self.compute.clone() };
+        // Where features are kept does not matter, but that they are: they are computed otherwise.
+        compute.feature_cache = compute.feature_cache.map(|_| PathBuf::new());
         let checkpoints = CheckpointRecipe::default();
         Ok(Self { model, compute, checkpoints, samples: None, ..self.resolve()?.0 })
     }

@@ -30,8 +30,8 @@ pub struct State {
     pub phase: usize,
     /// The steps done in it.
     pub phase_step: u64,
-    /// Where its data is.
-    pub position: Option<Value>,
+    /// Where its data is in each process; nothing at the start of a phase.
+    pub positions: Vec<Value>,
     /// The samples seen.
     pub samples: u64,
     /// The samples that could not be used.

@@ -14,4 +14,4 @@ pub use self::checkpoint::{Found, State, find, newest, prune, save};
 pub use self::directory::{begin, check, checkpoint_at, resume};
 pub use self::events::EventFile;
 pub use self::metrics::{Metrics, StepMetrics};
-pub use self::plot::{sparkline, svg};
+pub use self::plot::{chart, sparkline, svg};

@@ -97,6 +97,40 @@ pub fn sparkline(values: &[f64], width: usize) -> String {
     means.iter().map(block).collect()
 }
 
+/// Returns a plot of values in text, `width` columns and `height` rows large, each row an end of
+/// line and the highest and the lowest value at their rows.
+pub fn chart(values: &[f64], (width, height): (usize, usize)) -> String {
+    const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    if finite.is_empty() || width == 0 || height == 0 {
+        return String::new();
+    }
+    let means: Vec<f64> = finite
+        .chunks(finite.len().div_ceil(width))
+        .map(|part| part.iter().sum::<f64>() / part.len() as f64)
+        .collect();
+    let low = means.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let range = if high > low { high - low } else { 1.0 };
+    let mut text = String::new();
+    for row in (0..height).rev() {
+        let label = match row {
+            0 => format!("{low:>9.4}"),
+            row if row + 1 == height => format!("{high:>9.4}"),
+            _ => " ".repeat(9),
+        };
+        let _ = write!(text, "{label} ");
+        for mean in &means {
+            // The lowest value has one eighth, so that it is seen.
+            let eighths = 1.0 + (mean - low) / range * (height * 8 - 1) as f64;
+            let here = eighths - (row * 8) as f64;
+            text.push(EIGHTHS[(1..=8).filter(|at| here >= f64::from(*at) - 0.5).count()]);
+        }
+        text.push('\n');
+    }
+    text
+}
+
 fn thin(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
     let size = points.len().div_ceil(MAX_POINTS).max(1);
     let mean = |part: &[(u64, f64)]| {
@@ -128,6 +162,13 @@ mod tests {
         assert_eq!(sparkline(&[3.0, f64::NAN, 1.0, 1.0], 2), "█▁");
         assert_eq!(sparkline(&[], 8), "");
         assert_eq!(sparkline(&[2.0], 8), "▁");
+    }
+
+    #[test]
+    fn a_chart_has_its_highest_value_at_the_top() {
+        assert_eq!(chart(&[3.0, f64::NAN, 2.0, 1.0], (3, 2)), "   3.0000 █▁ \n   1.0000 ██▁\n");
+        assert_eq!(chart(&[2.0], (4, 1)), "   2.0000 ▁\n");
+        assert_eq!(chart(&[], (4, 4)), "");
     }
 
     #[test]

@@ -172,8 +172,14 @@ pub fn train(job: Job<'_>, from: Option<Found>) -> Result<Outcome, Error> {
         last = Some(found.path);
         state = State { recipe: state.recipe, ..found.state };
     }
-    let log = Log::open(job.directory, state.step)?;
-    let mut run = Running { job, state, log, last };
+    let (rank, world) = (job.group.rank(), job.group.world());
+    let expected = state.positions.len();
+    if expected > 0 && expected != world {
+        return Err(Error::Processes { expected, found: world });
+    }
+    let position = state.positions.get(rank).cloned();
+    let log = if rank == 0 { Some(Log::open(job.directory, state.step)?) } else { None };
+    let mut run = Running { job, state, position, log, last };
     let total = run.job.phases.iter().map(|phase| phase.schedule.steps).sum();
     run.job.observer.started(run.state.step, total);
     while run.state.phase < run.job.phases.len() {
@@ -187,7 +193,9 @@ pub fn train(job: Job<'_>, from: Option<Found>) -> Result<Outcome, Error> {
             return Ok(run.outcome(false));
         }
     }
-    run.log.picture()?;
+    if let Some(log) = &run.log {
+        log.picture()?;
+    }
     Ok(run.outcome(true))
 }
 
@@ -195,7 +203,10 @@ pub fn train(job: Job<'_>, from: Option<Found>) -> Result<Outcome, Error> {
 struct Running<'a> {
     job: Job<'a>,
     state: State,
-    log: Log,
+    /// Where the data of this process is.
+    position: Option<Value>,
+    /// What is written, by one of the processes.
+    log: Option<Log>,
     last: Option<PathBuf>,
 }
 
@@ -205,7 +216,7 @@ impl Running<'_> {
             step: self.state.step,
             is_finished,
             checkpoint: self.last,
-            losses: self.log.losses(),
+            losses: self.log.map_or_else(Vec::new, |log| log.losses()),
         }
     }
 
@@ -232,18 +243,18 @@ impl Running<'_> {
         self.job.learner.set_attention(phase.stage.attention);
         let feed = &mut self.job.feed;
         let held = feed.validation(phase).map_err(failed)?;
-        let position = self.state.position.as_ref();
+        let position = self.position.as_ref();
         let mut data = feed.open(phase, self.state.phase, position).map_err(failed)?;
         let every = self.job.recipe.checkpoints.every;
         while self.state.phase_step < phase.schedule.steps {
             self.step(phase, optimizer, &mut *data)?;
             let is_last = self.state.phase_step == phase.schedule.steps;
             self.look(phase, &held, is_last)?;
-            let is_interrupted = self.job.observer.is_interrupted();
+            let is_interrupted = self.is_interrupted()?;
             if is_last {
                 self.state.phase += 1;
                 self.state.phase_step = 0;
-                self.state.position = None;
+                self.position = None;
                 // The next phase has an optimizer of its own.
                 self.save(&AdamW::new(optimizer.config().clone()))?;
                 return Ok(!is_interrupted || self.state.phase == self.job.phases.len());
@@ -274,7 +285,7 @@ impl Running<'_> {
             num_samples += batch.samples.len() as u64;
             num_positions += batch.samples.iter().map(|sample| sample.layout.len()).sum::<usize>();
             self.state.bad_samples += batch.bad as u64;
-            self.state.position = Some(batch.position);
+            self.position = Some(batch.position);
             gradients.add(learner, &batch.samples)?;
         }
         let step = self.state.step + 1;
@@ -304,13 +315,23 @@ impl Running<'_> {
             samples: self.state.samples,
             time: log::now(),
         };
-        self.log.step(&metrics)?;
-        self.job.observer.step(&metrics);
+        if let Some(log) = &mut self.log {
+            log.step(&metrics)?;
+            self.job.observer.step(&metrics);
+        }
         Ok(())
+    }
+
+    /// Returns whether any of the processes is to stop.
+    fn is_interrupted(&mut self) -> Result<bool, Error> {
+        let mut votes = [f32::from(u8::from(self.job.observer.is_interrupted()))];
+        self.job.group.all_reduce_sum(&mut votes)?;
+        Ok(votes[0] > 0.0)
     }
 
     /// Looks at what was held back, where it is time to.
     fn look(&mut self, phase: &Phase, held: &[Vec<Sample>], is_last: bool) -> Result<(), Error> {
+        let Some(log) = &mut self.log else { return Ok(()) };
         let step = self.state.step;
         let is_due = |every: u64| is_last || (every > 0 && step.is_multiple_of(every));
         let recipe = self.job.recipe;
@@ -325,7 +346,7 @@ impl Running<'_> {
                 num_labels += loss.num_labels;
             }
             let loss = sum / num_labels.max(1) as f64;
-            self.log.validation(step, loss)?;
+            log.validation(step, loss)?;
             self.job.observer.validated(step, loss);
         }
         if let Some(samples) = &recipe.samples
@@ -336,14 +357,18 @@ impl Running<'_> {
             let observer = &mut self.job.observer;
             let answers =
                 observer.answers(model, phase.stage.attention, samples).map_err(failed)?;
-            self.log.answers(step, &answers)?;
+            log.answers(step, &answers)?;
         }
         Ok(())
     }
 
     fn save(&mut self, optimizer: &AdamW) -> Result<(), Error> {
-        if self.job.group.rank() == 0 {
-            self.log.sync()?;
+        self.state.positions = match &self.position {
+            Some(position) => gather(self.job.group, position)?,
+            None => Vec::new(),
+        };
+        if let Some(log) = &mut self.log {
+            log.sync()?;
             let directory = self.job.directory;
             let learner = &*self.job.learner;
             let write = &mut |path: &Path| learner.save(path);
@@ -352,11 +377,29 @@ impl Running<'_> {
                 |source| Error::Save { step, last: self.last.clone(), source: Box::new(source) };
             let path =
                 run::save(directory, &self.state, optimizer.moments(), write).map_err(failed)?;
-            self.log.picture()?;
+            log.picture()?;
             self.job.observer.saved(&path);
             self.last = Some(path);
             run::prune(directory, self.job.recipe.checkpoints.keep)?;
         }
         self.job.group.barrier()
     }
+}
+
+/// Returns the values of all processes, in their order.
+fn gather(group: &mut dyn Collective, value: &Value) -> Result<Vec<Value>, Error> {
+    let own = value.to_string().into_bytes();
+    let mut values = Vec::with_capacity(group.world());
+    for root in 0..group.world() {
+        let is_own = group.rank() == root;
+        let mut len = if is_own { (own.len() as u64).to_le_bytes() } else { [0; 8] };
+        group.broadcast(&mut len, root)?;
+        let len = usize::try_from(u64::from_le_bytes(len)).unwrap_or(usize::MAX);
+        let mut bytes = if is_own { own.clone() } else { vec![0; len] };
+        group.broadcast(&mut bytes, root)?;
+        values.push(serde_json::from_slice(&bytes).map_err(|error| Error::Collective {
+            reason: format!("process {root} sent a position that is none: {error}"),
+        })?);
+    }
+    Ok(values)
 }

@@ -1,13 +1,9 @@
 //! From files to samples.
 
 mod augment;
-mod broken;
 mod captions;
 mod encode;
-mod instruct;
 mod loader;
-mod mixture;
-mod originals;
 mod remote;
 mod support;
 mod webdataset;

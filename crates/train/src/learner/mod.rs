@@ -1,9 +1,14 @@
 //! What is trained, as the step and the trainer see it.
 
+mod aki;
+mod features;
+
 use std::path::Path;
 
 use model::Aki;
 use sequence::AttentionPolicy;
+
+pub use self::aki::{AkiFiles, AkiLearner};
 
 use crate::Error;
 use crate::data::Sample;

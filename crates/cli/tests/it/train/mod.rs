@@ -1,0 +1,3 @@
+//! Training: the reference implementation's numbers, and runs that are broken off.
+
+mod golden;

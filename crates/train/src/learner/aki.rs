@@ -1,0 +1,207 @@
+//! The learner that is an AKI model.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::Tensor;
+use checkpoint::{Checkpoint, Dtype, ShardPlan, TensorSpec};
+use model::training::{Images, Loss, Precision, StepOptions, Trained, TrainingSequence};
+use model::{Aki, AkiConfig, LoadOptions, Parameter, Parameters};
+use sequence::{AttentionPlan, AttentionPolicy};
+
+use super::{BatchLoss, GradientSink, Learner, ParameterSpec};
+use crate::data::Sample;
+use crate::learner::features::EncodedImages;
+use crate::recipe::{self, ComputeRecipe, LoraRecipe, ModelRecipe};
+use crate::{Error, pattern};
+
+/// The most bytes of a file of weights.
+const MAX_SHARD: usize = 5_000_000_000;
+/// Values that are turned into bytes at once.
+const PIECE: usize = 1 << 16;
+
+/// A model and the files that belong to it.
+#[derive(Debug)]
+pub struct AkiFiles {
+    /// The configuration.
+    pub config: AkiConfig,
+    /// The weights that training starts from.
+    pub weights: Checkpoint,
+    /// What is written beside the weights, such as the tokenizer: names and contents.
+    pub beside: Vec<(String, Vec<u8>)>,
+}
+
+/// A model whose trained tensors are f32, and whose frozen ones lie in the mapped file.
+#[derive(Debug)]
+pub struct AkiLearner {
+    aki: Aki,
+    parameters: Parameters,
+    specs: Vec<ParameterSpec>,
+    files: AkiFiles,
+    policy: AttentionPolicy,
+    options: StepOptions,
+    images: Option<Mutex<EncodedImages>>,
+}
+
+impl AkiLearner {
+    /// Loads a model to be trained as a recipe says.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape, or the recipe asks for what cannot be done.
+    pub fn load(
+        files: AkiFiles,
+        model: &ModelRecipe,
+        compute: &ComputeRecipe,
+        lora: Option<&LoraRecipe>,
+    ) -> Result<Self, Error> {
+        if lora.is_some() {
+            return Err(Error::Unsupported { key: "lora" });
+        }
+        let options = LoadOptions::default();
+        let is_trained = |name: &str| model.is_trained(name);
+        let trained = Trained::of(&is_trained);
+        let (aki, parameters) =
+            Aki::load_trainable(files.config.clone(), &files.weights, options, &trained)?;
+        let spec = |parameter: &Parameter| ParameterSpec {
+            name: parameter.name().to_owned(),
+            shape: parameter.shape().to_vec(),
+        };
+        let specs = parameters.iter().map(spec).collect();
+        let options = StepOptions {
+            recompute: compute.recompute,
+            precision: match compute.precision {
+                recipe::Precision::F32 => Precision::F32,
+                recipe::Precision::Bf16 => Precision::Bf16,
+            },
+        };
+        let policy = AttentionPolicy::Causal;
+        Ok(Self { aki, parameters, specs, files, policy, options, images: None })
+    }
+
+    /// Keeps the vision encoder's output for every image in a folder, if the encoder is frozen;
+    /// `rank` tells processes apart. Returns whether it is.
+    ///
+    /// # Errors
+    /// If the folder cannot be used.
+    pub fn cache_features(&mut self, folder: &Path, rank: usize) -> Result<bool, Error> {
+        let is_vision = |spec: &ParameterSpec| pattern::matches("vision_encoder.*", &spec.name);
+        let is_frozen = !self.specs.iter().any(is_vision);
+        if is_frozen {
+            let images = EncodedImages::open(&self.files, folder, rank)?;
+            self.images = Some(Mutex::new(images));
+        }
+        Ok(is_frozen)
+    }
+
+    /// Calls `compute` with a micro-batch as the model takes it.
+    fn with_batch(
+        &self,
+        batch: &[Sample],
+        compute: impl FnOnce(&[TrainingSequence<'_>], Images<'_>) -> Result<Loss, Error>,
+    ) -> Result<BatchLoss, Error> {
+        if batch.iter().all(|sample| sample.num_labels() == 0) {
+            return Ok(BatchLoss { mean: 0.0, num_labels: 0 });
+        }
+        let plans: Vec<AttentionPlan> =
+            batch.iter().map(|sample| self.policy.plan(&sample.layout)).collect();
+        let sequences: Vec<_> = batch
+            .iter()
+            .zip(&plans)
+            .map(|(sample, plan)| TrainingSequence {
+                ids: &sample.ids,
+                layout: &sample.layout,
+                plan,
+                labels: &sample.labels,
+            })
+            .collect();
+        let images: Vec<&[f32]> =
+            batch.iter().flat_map(|sample| &sample.pixels).map(Vec::as_slice).collect();
+        let loss = if let Some(encoded) = self.images.as_ref().filter(|_| !images.is_empty()) {
+            let mut encoded = encoded.lock().unwrap_or_else(PoisonError::into_inner);
+            let features = encoded.of(&self.aki, &images)?;
+            compute(&sequences, Images::Features(&features))?
+        } else {
+            compute(&sequences, Images::Pixels(&stack(&images, &self.aki)?))?
+        };
+        Ok(BatchLoss { mean: loss.mean, num_labels: loss.num_labels })
+    }
+}
+
+impl Learner for AkiLearner {
+    fn parameters(&self) -> &[ParameterSpec] {
+        &self.specs
+    }
+
+    fn set_attention(&mut self, policy: AttentionPolicy) {
+        self.policy = policy;
+    }
+
+    fn gradients(&self, batch: &[Sample], sink: &mut GradientSink<'_>) -> Result<BatchLoss, Error> {
+        self.with_batch(batch, |sequences, images| {
+            let mut failed = None;
+            let mut take = |name: &str, gradient: Vec<f32>| {
+                if failed.is_none() {
+                    failed = sink(name, &gradient).err();
+                }
+                Ok(())
+            };
+            let loss = self.aki.gradients(sequences, images, self.options, &mut take)?;
+            failed.map_or(Ok(loss), Err)
+        })
+    }
+
+    fn loss(&self, batch: &[Sample]) -> Result<BatchLoss, Error> {
+        self.with_batch(batch, |sequences, images| {
+            Ok(self.aki.loss(sequences, images, self.options)?)
+        })
+    }
+
+    fn change(&self, name: &str, change: &mut (dyn FnMut(&mut [f32]) + Send)) -> Result<(), Error> {
+        let parameter = self
+            .parameters
+            .get(name)
+            .ok_or_else(|| Error::NoParameter { name: name.to_owned() })?;
+        parameter.change(&mut |values| change(values));
+        Ok(())
+    }
+
+    fn save(&self, directory: &Path) -> Result<(), Error> {
+        let stored = &self.files.weights;
+        let specs = stored.names().filter_map(|name| {
+            let tensor = stored.tensor(name)?;
+            let dtype = if self.parameters.get(name).is_some() { Dtype::F32 } else { tensor.dtype };
+            Some(TensorSpec { name: name.to_owned(), dtype, shape: tensor.shape.clone() })
+        });
+        ShardPlan::new(specs, MAX_SHARD)?.write(directory, |spec, sink| -> Result<(), Error> {
+            if let Some(parameter) = self.parameters.get(&spec.name) {
+                for piece in parameter.values().chunks(PIECE) {
+                    let bytes: Vec<u8> = piece.iter().flat_map(|v| v.to_le_bytes()).collect();
+                    sink.put(&bytes)?;
+                }
+                return Ok(());
+            }
+            let bytes = stored.tensor(&spec.name).map_or(&[][..], |tensor| &tensor.bytes);
+            Ok(sink.put(bytes)?)
+        })?;
+        let config = ("config.json", Cow::Owned(self.files.config.to_json().into_bytes()));
+        let beside = self.files.beside.iter();
+        let beside = beside.map(|(name, bytes)| (name.as_str(), Cow::Borrowed(bytes.as_slice())));
+        for (name, bytes) in beside.chain([config]) {
+            let path = directory.join(name);
+            std::fs::write(&path, bytes).map_err(Error::write(&path))?;
+        }
+        Ok(())
+    }
+
+    fn model(&self) -> Option<&Aki> {
+        Some(&self.aki)
+    }
+}
+
+/// Returns pixel values as one tensor. `// [images, 3, size, size]`
+pub(super) fn stack(images: &[&[f32]], aki: &Aki) -> Result<Tensor, Error> {
+    let size = aki.config().image_size;
+    let values = images.concat();
+    Ok(Tensor::from_vec(values, (images.len(), 3, size, size), aki.device())?)
+}
