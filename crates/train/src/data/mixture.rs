@@ -43,7 +43,8 @@ struct Position {
 #[serde(deny_unknown_fields)]
 struct PartPosition {
     name: String,
-    weight: f64,
+    /// As text, which is read as it was written.
+    weight: String,
     source: Value,
 }
 
@@ -90,7 +91,7 @@ impl Source for Mixture {
     fn position(&self) -> Value {
         let part = |part: &Mixed| PartPosition {
             name: part.name.clone(),
-            weight: part.weight,
+            weight: part.weight.to_string(),
             source: part.source.position(),
         };
         let position = Position {
@@ -107,12 +108,13 @@ impl Source for Mixture {
             reason,
         };
         let position = Position::deserialize(position).map_err(|error| wrong(error.to_string()))?;
-        let list = |parts: Vec<(&str, f64)>| {
+        let list = |parts: Vec<(&str, String)>| {
             let parts = parts.iter().map(|(name, weight)| format!("`{name}` of weight {weight}"));
             parts.collect::<Vec<_>>().join(", ")
         };
-        let found = list(position.parts.iter().map(|part| (&*part.name, part.weight)).collect());
-        let expected = list(self.parts.iter().map(|part| (&*part.name, part.weight)).collect());
+        let saved = position.parts.iter().map(|part| (&*part.name, part.weight.clone()));
+        let ours = self.parts.iter().map(|part| (&*part.name, part.weight.to_string()));
+        let (found, expected) = (list(saved.collect()), list(ours.collect()));
         if found != expected {
             return Err(wrong(format!("it is of {found}, expected {expected}")));
         }

@@ -1,9 +1,13 @@
 //! From files to samples.
 
 mod augment;
+mod broken;
 mod captions;
 mod encode;
+mod instruct;
 mod loader;
+mod mixture;
+mod originals;
 mod remote;
 mod support;
 mod webdataset;
