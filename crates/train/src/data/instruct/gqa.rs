@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::pairs::{Pair, Pairs};
+use super::read::Id;
 use super::{InstructionSet, SHORT, read};
 use crate::data::Error;
 use crate::recipe::DataRecipe;
@@ -12,7 +13,7 @@ use crate::recipe::DataRecipe;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Record {
-    image_id: String,
+    image_id: Id,
     question: String,
     answer: String,
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::pairs::{Pair, Pairs};
+use super::read::Id;
 use super::{InstructionSet, read};
 use crate::data::Error;
 use crate::recipe::DataRecipe;
 
 #[derive(Deserialize)]
 struct Record {
-    id: String,
+    #[serde(default)]
+    id: Option<Id>,
     #[serde(default)]
     image: Option<String>,
     conversations: Vec<Turn>,
@@ -26,13 +28,16 @@ struct Turn {
 pub(super) fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error> {
     let [file] = read::files(recipe, ["llava_instruct_150k.json"])?;
     let mut pairs = Pairs::new(read::images(recipe)?, "");
+    let mut num_records = 0_u64;
     read::list(&file, None, |record: Record| {
+        let id = record.id.unwrap_or(Id::Number(num_records));
+        num_records += 1;
         for (at, turns) in record.conversations.windows(2).enumerate() {
             if (turns[0].from.as_str(), turns[1].from.as_str()) != ("human", "gpt") {
                 continue;
             }
             pairs.push(&Pair {
-                key: &format!("{}/{at}", record.id),
+                key: &format!("{id}/{at}"),
                 picture: record.image.as_deref(),
                 input: &without_image(&turns[0].value),
                 target: &turns[1].value,

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess,
     Visitor,
@@ -16,6 +17,23 @@ use crate::recipe::DataRecipe;
 
 /// Bytes that are read from a file at once.
 const FILE_BUFFER: usize = 1 << 18;
+
+/// A name that some files have as text and some as a number.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Id {
+    Text(String),
+    Number(u64),
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
+}
 
 /// Returns the annotation files of a recipe; `expected` is what they are called where they are
 /// published.

@@ -28,7 +28,8 @@ impl Texts {
 
     /// Returns a text by its number; nothing if there is none.
     pub(super) fn get(&self, index: usize) -> &str {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let before = index.checked_sub(1).and_then(|before| self.ends.get(before));
+        let start = before.copied().unwrap_or(0);
         self.ends.get(index).map_or("", |end| &self.buffer[start..*end])
     }
 

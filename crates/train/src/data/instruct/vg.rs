@@ -10,18 +10,19 @@ use super::{InstructionSet, read};
 use crate::data::Error;
 use crate::recipe::DataRecipe;
 
+/// A picture; its number is called either way.
 #[derive(Deserialize)]
-struct Size {
-    #[serde(alias = "id")]
-    image_id: u64,
+struct Picture {
+    id: Option<u64>,
+    image_id: Option<u64>,
     width: u32,
     height: u32,
 }
 
 #[derive(Deserialize)]
-struct Image {
-    #[serde(alias = "image_id")]
-    id: u64,
+struct Description {
+    id: Option<u64>,
+    image_id: Option<u64>,
     regions: Vec<Region>,
 }
 
@@ -39,17 +40,20 @@ pub(super) fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error
         read::files(recipe, ["region_descriptions.json", "image_data.json"])?;
     let mut regions = Regions::new(read::images(recipe)?);
     let mut size_of = HashMap::new();
-    read::list(&sizes, None, |record: Size| {
-        size_of.insert(record.image_id, (record.width, record.height));
+    read::list(&sizes, None, |picture: Picture| {
+        let size = (f64::from(picture.width), f64::from(picture.height));
+        size_of.extend(picture.image_id.or(picture.id).map(|id| (id, size)));
     })?;
     let mut num_unknown = 0_u64;
-    read::list(&descriptions, None, |image: Image| {
-        let Some((width, height)) = size_of.get(&image.id) else {
+    read::list(&descriptions, None, |record: Description| {
+        let id = record.id.or(record.image_id);
+        let known = id.and_then(|id| size_of.get(&id).map(|size| (id, *size)));
+        let Some((id, (width, height))) = known else {
             num_unknown += 1;
             return;
         };
-        regions.push_picture(&format!("{}.jpg", image.id), f64::from(*width), f64::from(*height));
-        for Region { x, y, width, height, phrase } in image.regions {
+        regions.push_picture(&format!("{id}.jpg"), width, height);
+        for Region { x, y, width, height, phrase } in record.regions {
             regions.push([x, y, width, height], &phrase);
         }
     })?;

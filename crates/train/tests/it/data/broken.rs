@@ -185,3 +185,28 @@ fn a_picture_that_is_gone_or_broken_makes_a_bad_sample() {
     assert!(bad.starts_with("`07333408`: cannot read `") && bad.contains("2370799.jpg`"), "{bad}");
     make(1).unwrap();
 }
+
+#[test]
+fn names_may_be_numbers_and_a_conversation_need_not_have_one() {
+    let dir = tempdir().unwrap();
+    let originals = originals::write(dir.path());
+    edit(&originals.set("gqa").files[0], |value| {
+        *value = json!({"1": {"imageId": 2_370_799, "question": "a", "answer": "b"}});
+    });
+    edit(&originals.set("llava150k").files[0], |value| {
+        value[0]["id"] = json!(33_471);
+        value[1].as_object_mut().unwrap().remove("id");
+    });
+    edit(&originals.set("vg").files[1], |value| {
+        value[0]["id"] = value[0]["image_id"].clone();
+        value[1]["id"] = value[1].as_object_mut().unwrap().remove("image_id").unwrap();
+    });
+    let all = |name: &str| {
+        let set = instruct::open(&recipe(originals.set(name))).unwrap();
+        (0..set.num_examples()).map(|index| set.example(index).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(all("gqa")[0].image, Some(originals.set("gqa").images.join("2370799.jpg")));
+    let keys: Vec<_> = all("llava150k").into_iter().map(|example| example.key).collect();
+    assert_eq!(keys, ["33471/0", "33471/2", "1/0"]);
+    assert_eq!(all("vg").len(), 3);
+}

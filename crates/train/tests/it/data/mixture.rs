@@ -9,7 +9,7 @@ use train::data::{
     BoxHandling, Error, Loader, LoaderConfig, Mixed, Mixture, Part, Sample, SampleRng,
     SegmentOrder, Source, SourceContext, Task, open_source,
 };
-use train::recipe::{DataRecipe, Stage, StageKind};
+use train::recipe::{DataRecipe, Recipe, Stage, StageKind};
 
 use super::instruct::recipe;
 use super::originals::{self, Originals};
@@ -359,4 +359,35 @@ fn a_position_of_other_annotations_is_an_error() {
     let message = open().seek(&position).unwrap_err().to_string();
     let expected = "to data set `gqa`: it is of 2 examples, expected 1; start the run anew";
     assert!(message.contains(expected), "{message}");
+}
+
+#[test]
+fn recipes_and_documentation_name_the_sets_with_their_files_as_published() {
+    let (_dir, originals) = written();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let name_of = |path: &std::path::PathBuf| path.file_name().unwrap().display().to_string();
+    let page = std::fs::read_to_string(format!("{root}/docs/src/data.md")).unwrap();
+    for set in &originals.sets {
+        let files: Vec<_> = set.files.iter().map(|file| format!("`{}`", name_of(file))).collect();
+        let row = format!("| `{}` | {} |", set.name, files.join(", "));
+        assert!(page.contains(&row), "{row}");
+    }
+    for recipe in ["instruct.toml", "pretrain.toml"] {
+        let path = format!("{root}/recipes/{recipe}");
+        let (_, phases) = Recipe::open(path.as_ref(), &[]).unwrap().resolve().unwrap();
+        for phase in phases {
+            for data in &phase.data {
+                let opened = open_source(std::slice::from_ref(data), &phase.stage, &context(0));
+                assert!(!matches!(opened, Err(Error::UnknownSet { .. })), "{}", data.name);
+                if phase.stage.kind == StageKind::Instructions {
+                    let set = originals.set(&data.name);
+                    assert!(data.files.iter().map(name_of).eq(set.files.iter().map(name_of)));
+                    assert!((data.weight - set.weight).abs() < 1e-9);
+                }
+            }
+        }
+    }
+    let toml = originals.instructions_toml() + &originals.captions_toml();
+    let data: BTreeMap<String, Vec<DataRecipe>> = toml::from_str(&toml).unwrap();
+    assert_eq!(data["data"], [instructions(&originals), captions(&originals)].concat());
 }
