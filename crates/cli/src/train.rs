@@ -82,7 +82,6 @@ fn train(
     let Request { recipe, phases, directory } = request;
     let is_first = group.rank() == 0;
     let from = start(request, args, is_first)?;
-    group.barrier()?;
     let model = match &from {
         Some(found) => Model::Files { dir: found.path.clone(), weights: found.path.clone() },
         None => Model::locate(&recipe.model.init, environment)?,
@@ -101,6 +100,11 @@ fn train(
         watch.announce(&config);
     }
     let mut learner = learner::load(&model, request, group.rank())?;
+    // Only now: what could not even start leaves nothing behind.
+    if is_first {
+        run::begin(directory, recipe)?;
+    }
+    group.barrier()?;
     let job = Job {
         directory,
         recipe,
@@ -115,7 +119,7 @@ fn train(
     Ok(is_first.then_some(outcome))
 }
 
-/// Settles where the run starts; the first of several processes prepares its directory.
+/// Settles where the run starts; the first of several processes tells what it finds.
 fn start(request: &Request, args: &TrainArgs, is_first: bool) -> Result<Option<Found>> {
     let Request { recipe, directory, .. } = request;
     if args.resume {
@@ -126,8 +130,8 @@ fn start(request: &Request, args: &TrainArgs, is_first: bool) -> Result<Option<F
         if found.is_some() {
             return Ok(found);
         }
-    } else if is_first {
-        run::begin(directory, recipe)?;
+    } else {
+        run::vacant(directory)?;
     }
     if recipe.model.start != train::recipe::Start::SftResume {
         return Ok(None);

@@ -11,22 +11,30 @@ use crate::recipe::Recipe;
 /// The resolved recipe of a run.
 const RECIPE: &str = "recipe.toml";
 
-/// Makes the directory of a new run and writes its resolved recipe.
+/// Refuses a directory for a new run that holds something.
 ///
 /// # Errors
-/// If something is in the directory already, or it cannot be written.
-pub fn begin(directory: &Path, recipe: &Recipe) -> Result<(), Error> {
+/// If something is in the directory already.
+pub fn vacant(directory: &Path) -> Result<(), Error> {
     if directory.is_dir() {
         let mut entries = fs::read_dir(directory).map_err(Error::read(directory))?;
         if entries.next().is_some() {
             return Err(Error::NotEmpty { path: directory.to_owned() });
         }
     }
+    Ok(())
+}
+
+/// Makes the directory of a run, if it is not there, and writes its resolved recipe.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn begin(directory: &Path, recipe: &Recipe) -> Result<(), Error> {
     fs::create_dir_all(directory).map_err(Error::write(directory))?;
     write_recipe(directory, recipe)
 }
 
-/// Returns the newest complete checkpoint of the run in a directory, and what is wrong with newer
+/// Returns the newest complete checkpoint of the run in a directory, which nothing is written to, and what is wrong with newer
 /// ones; no checkpoint if the run was stopped before its first.
 ///
 /// # Errors
@@ -46,8 +54,6 @@ pub fn resume(directory: &Path, recipe: &Recipe) -> Result<(Option<Found>, Vec<E
     if let Some(found) = &found {
         check(found, recipe)?;
     }
-    // What decides nothing may have changed.
-    write_recipe(directory, recipe)?;
     Ok((found, broken))
 }
 

@@ -11,7 +11,7 @@ mod metrics;
 mod plot;
 
 pub use self::checkpoint::{Found, State, find, newest, prune, save};
-pub use self::directory::{begin, check, checkpoint_at, resume};
+pub use self::directory::{begin, check, checkpoint_at, resume, vacant};
 pub use self::events::EventFile;
 pub use self::metrics::{Metrics, StepMetrics};
 pub use self::plot::{chart, sparkline, svg};

@@ -1,0 +1,135 @@
+//! Whatever ends a run, it goes on as if nothing had been.
+#![cfg(unix)]
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use super::support::{Place, data, signal, two_phases, wait_for};
+use crate::program::{aki, command};
+
+const STEPS: u64 = 12;
+
+#[test]
+fn a_run_that_is_killed_again_and_again_learns_what_an_undisturbed_one_learns() {
+    let whole = Place::new(&two_phases());
+    aki(whole.args(&[])).success();
+    let killed = Place::new(&two_phases());
+    // Moments all over the run: while it starts, computes and writes checkpoints, which it does
+    // after every step.
+    let mut state = 7_u64;
+    let mut num_killed = 0;
+    for _ in 0..12 {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        let moment = Duration::from_micros(30_000 + (state >> 33) % 400_000);
+        let resume = ["--resume"];
+        let mut child = killed.spawn(if killed.run().is_dir() { &resume } else { &[] });
+        let (_never, clock) = channel::<()>();
+        let _ = clock.recv_timeout(moment);
+        // It may have finished.
+        num_killed += usize::from(child.try_wait().expect("a process").is_none());
+        child.kill().expect("killed");
+        child.wait().expect("it ends");
+    }
+    assert!(num_killed > 3, "{num_killed}");
+    aki(killed.args(&["--resume"])).success();
+    assert_eq!(killed.metrics(), whole.metrics());
+    assert!(killed.learned(STEPS) == whole.learned(STEPS));
+}
+
+#[test]
+fn ctrl_c_writes_a_checkpoint_and_the_run_goes_on_from_it() {
+    let settings = ["--set", "checkpoints.every=100"];
+    let whole = Place::new(&two_phases());
+    aki(whole.args(&settings)).success();
+    let place = Place::new(&two_phases());
+    let mut child = place.spawn(&settings);
+    wait_for(&mut child, "step 2 of 12");
+    signal(&child, "INT");
+    let stderr = child.stderr.take().expect("piped");
+    let said = std::io::read_to_string(stderr).expect("text");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130), "{said}");
+    assert!(said.contains("--resume goes on"), "{said}");
+    assert!(place.metrics().len() < STEPS as usize);
+    aki(place.args(&["--resume", "--set", "checkpoints.every=100"])).success();
+    assert_eq!(place.metrics(), whole.metrics());
+    assert!(place.learned(STEPS) == whole.learned(STEPS));
+}
+
+/// Returns a place whose run was stopped by Ctrl-C after some steps.
+fn stopped() -> Place {
+    let place = Place::new(&two_phases());
+    let mut child = place.spawn(&[]);
+    wait_for(&mut child, "step 2 of 12");
+    signal(&child, "INT");
+    let stderr = child.stderr.take().expect("piped");
+    std::io::read_to_string(stderr).expect("text");
+    child.wait().expect("it ends");
+    place
+}
+
+#[test]
+fn a_full_disk_ends_the_run_and_loses_nothing() {
+    let whole = Place::new(&two_phases());
+    aki(whole.args(&[])).success();
+    let place = stopped();
+    let before = place.metrics();
+    let aki_path = command::<&str>([]).get_program().to_owned();
+    // No file may be larger than a megabyte, which the weights are; that is an error and no signal.
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\""])
+        .arg(aki_path)
+        .args(place.args(&["--resume"]))
+        .stdin(Stdio::null())
+        .output()
+        .expect("sh runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot be saved, the last complete checkpoint is `"), "{said}");
+    assert!(place.metrics().starts_with(&before));
+    let unfinished = fs::read_dir(place.run()).expect("listed").filter(|entry| {
+        let name = entry.as_ref().expect("an entry").file_name();
+        name.to_string_lossy().ends_with(".tmp")
+    });
+    assert_eq!(unfinished.count(), 0);
+    aki(place.args(&["--resume"])).success();
+    assert_eq!(place.metrics(), whole.metrics());
+    assert!(place.learned(STEPS) == whole.learned(STEPS));
+}
+
+#[test]
+fn a_loss_that_is_not_a_number_ends_the_run_and_names_the_last_checkpoint() {
+    let place = Place::new(&two_phases());
+    let settings =
+        ["--set", "phases.1.schedule.lr=1e38", "--set", "phases.1.optimizer.clip_norm=0"];
+    let said = aki(place.args(&settings)).failure(1);
+    assert!(said.contains("error: the ") && said.contains("a lower `lr`"), "{said}");
+    assert!(said.contains("the last complete checkpoint is `"), "{said}");
+    assert!(place.learned(6)[0].len() > 1000);
+}
+
+#[test]
+fn a_shard_that_is_gone_is_passed_over() {
+    let (name, pattern) = &data().captions[0];
+    let recipe = |pattern: &str| {
+        format!(
+            r#"
+model = {{ init = "miniature" }}
+stage = {{ kind = "captions", attention = "causal" }}
+batch = {{ micro_batch = 2 }}
+schedule = {{ lr = 1e-3, steps = 3 }}
+data = [{{ name = "{name}", shards = [{pattern:?}] }}]
+"#
+        )
+    };
+    let more = pattern.replace("..00001}", "..00003}");
+    assert_ne!(&more, pattern);
+    let place = Place::new(&recipe(&more));
+    let run = aki(place.args(&[]));
+    assert!(run.stderr.contains("00002.tar") || run.stderr.contains("00003.tar"), "{}", run.stderr);
+    run.success();
+    let place = Place::new(&recipe(&pattern.replace("{00000..00001}", "{00007..00008}")));
+    let said = aki(place.args(&[])).failure(1);
+    assert!(said.contains("no shard of"), "{said}");
+}

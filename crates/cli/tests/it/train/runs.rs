@@ -1,0 +1,95 @@
+//! Whole runs over small files of every data set.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::support::{Place, curve, data, two_phases};
+use crate::program::{aki, goldens};
+
+#[test]
+fn captions_then_instructions_train_to_a_model_that_answers() {
+    let place = Place::new(&two_phases());
+    let said = aki(place.args(&["--json"])).json();
+    assert_eq!((&said["steps"], &said["is_finished"]), (&12.into(), &true.into()));
+    let losses = curve(&place.run(), "training_loss");
+    assert_eq!(losses.len(), 12);
+    assert!(losses[5] < losses[0] && losses[11] < losses[6], "{losses:?}");
+    let image = goldens("images/cat.jpg");
+    let checkpoint = said["checkpoint"].as_str().expect("a path").to_owned();
+    let ask = |model: &str| {
+        let args = ["ask", "--model", model, "--image", &image, "Why?", "--max-new-tokens", "4"];
+        aki(args).success()
+    };
+    // A run is a model, too: its newest checkpoint.
+    assert_eq!(ask(&checkpoint), ask(&place.run().display().to_string()));
+    for name in ["recipe.toml", "loss.svg", "metrics.jsonl"] {
+        assert!(place.run().join(name).is_file(), "{name}");
+    }
+}
+
+#[test]
+fn a_run_starts_from_the_weights_of_another_run() {
+    let first = Place::new(&two_phases());
+    aki(first.args(&["--set", "phases.0.schedule.steps=1", "--set", "phases.1.schedule.steps=1"]))
+        .success();
+    let init = format!("model.init={}", first.run().display());
+    let second = Place::new(&two_phases());
+    aki(second.args(&["--set", &init, "--set", "model.start=sft_scratch"])).success();
+    // The losses go on, the steps do not.
+    let [first, second] = [first, second].map(|place| curve(&place.run(), "training_loss"));
+    assert_eq!(second.len(), 12);
+    assert!((first[0] - second[0]).abs() > 1e-3, "{first:?} {second:?}");
+}
+
+#[test]
+fn a_run_goes_on_in_another_directory() {
+    let whole = Place::new(&two_phases());
+    aki(whole.args(&["--set", "checkpoints.keep=20"])).success();
+    let init = format!("model.init={}/checkpoint-00000003", whole.run().display());
+    let rest = Place::new(&two_phases());
+    aki(rest.args(&["--set", &init, "--set", "model.start=sft_resume"])).success();
+    assert_eq!(rest.metrics().len(), 9);
+    assert_eq!(rest.metrics(), whole.metrics()[3..]);
+    assert!(rest.learned(12) == whole.learned(12));
+}
+
+#[test]
+fn the_same_data_is_validated_and_the_same_question_is_asked_again() {
+    let data = data();
+    let (name, pattern) = &data.captions[0];
+    let image = goldens("images/cat.jpg");
+    let recipe = format!(
+        r#"
+model = {{ init = "miniature" }}
+stage = {{ kind = "captions", attention = "causal", augment = false }}
+batch = {{ micro_batch = 2 }}
+schedule = {{ lr = 1e-3, steps = 4 }}
+validation = {{ every = 2, batches = 2, data = [{{ name = "{name}", shards = [{pattern:?}] }}] }}
+samples = {{ every = 2, images = [{image:?}], question = "What?", max_new_tokens = 3 }}
+data = [{{ name = "{name}", shards = [{pattern:?}] }}]
+"#
+    );
+    let place = Place::new(&recipe);
+    aki(place.args(&[])).success();
+    let validation = curve(&place.run(), "validation_loss");
+    assert_eq!(validation.len(), 2);
+    assert!(validation[1] < validation[0], "{validation:?}");
+    let samples = fs::read_to_string(place.run().join("samples.jsonl")).expect("written");
+    let steps: Vec<_> = samples
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["step"].clone())
+        .collect();
+    assert_eq!(steps, [2, 4]);
+    // Features that were kept give what features that are computed give.
+    let cached = Place::new(&recipe);
+    let folder = cached.run().with_file_name("features").display().to_string();
+    let keep = format!("compute.feature_cache={folder}");
+    aki(cached.args(&["--set", &keep])).success();
+    let [computed, kept] = [&place, &cached].map(|place| curve(&place.run(), "training_loss"));
+    for (a, b) in computed.iter().zip(&kept) {
+        assert!((a - b).abs() < 1e-4 * b, "{computed:?} {kept:?}");
+    }
+    let files = fs::read_dir(folder).expect("the features are kept").count();
+    assert_eq!(files, 2);
+}
