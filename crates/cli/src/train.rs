@@ -19,7 +19,7 @@ use crate::args::TrainArgs;
 use crate::environment::Environment;
 use crate::interrupt::Interrupt;
 use crate::load::{self, Model};
-use crate::report::Interrupted;
+use crate::report::{Failure, Interrupted};
 use crate::{compute, output};
 use request::Request;
 use watch::Watch;
@@ -83,8 +83,11 @@ fn train(
     let is_first = group.rank() == 0;
     let from = start(request, args, is_first)?;
     let model = match &from {
-        Some(found) => Model::Files { dir: found.path.clone(), weights: found.path.clone() },
-        None => Model::locate(&recipe.model.init, environment)?,
+        // The weights of a run with adapters have these merged in.
+        Some(found) if recipe.lora.is_none() => {
+            Model::Files { dir: found.path.clone(), weights: found.path.clone() }
+        }
+        _ => Model::locate(&recipe.model.init, environment)?,
     };
     let config = model.config()?;
     let (tokenizer, preprocessor) = (model.tokenizer()?, load::preprocessor(&config));
@@ -99,7 +102,7 @@ fn train(
     if is_first {
         watch.announce(&config);
     }
-    let mut learner = learner::load(&model, request, group.rank())?;
+    let mut learner = learner::load((&model, from.as_ref()), request, group.rank())?;
     // Only now: what could not even start leaves nothing behind.
     if is_first {
         run::begin(directory, recipe)?;
@@ -135,6 +138,10 @@ fn start(request: &Request, args: &TrainArgs, is_first: bool) -> Result<Option<F
     }
     if recipe.model.start != train::recipe::Start::SftResume {
         return Ok(None);
+    }
+    if recipe.lora.is_some() {
+        let failure = Failure::new("a run with `lora` cannot go on in another directory");
+        return Err(failure.hint("--resume goes on with it in its own").into());
     }
     let found = run::checkpoint_at(recipe.model.init.as_ref())?;
     run::check(&found, recipe)?;

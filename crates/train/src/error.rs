@@ -144,11 +144,13 @@ pub enum Error {
         /// The first key that differs.
         key: String,
     },
-    /// A recipe asks for something that cannot be done yet.
-    #[error("`{key}` is not supported yet; leave it out of the recipe")]
-    Unsupported {
-        /// The recipe's key.
-        key: &'static str,
+    /// Adapters have no layer to be added to.
+    #[error(
+        "no layer matches `lora.targets`: {targets}; a target is a layer's name without `.weight`"
+    )]
+    NoAdapter {
+        /// The patterns.
+        targets: String,
     },
     /// A run is to go on in another number of processes.
     #[error("the run was one of {expected} processes, but there are {found}; start as many")]

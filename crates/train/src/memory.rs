@@ -2,7 +2,7 @@
 
 use model::AkiConfig;
 
-use crate::recipe::{ComputeRecipe, ModelRecipe, Phase};
+use crate::recipe::{Phase, Recipe};
 
 const F32: u64 = 4;
 
@@ -26,22 +26,21 @@ pub struct Footprint {
 impl Footprint {
     /// Predicts what the phase that needs most needs. Frozen weights lie in the mapped file, and
     /// are no part of it.
-    pub fn predict(
-        config: &AkiConfig,
-        model: &ModelRecipe,
-        compute: &ComputeRecipe,
-        phases: &[Phase],
-    ) -> Self {
+    pub fn predict(config: &AkiConfig, recipe: &Recipe, phases: &[Phase]) -> Self {
         let (mut trained, mut frozen) = (0, 0);
         for (name, shape) in config.tensor_shapes() {
             let len = shape.iter().product::<usize>() as u64;
-            if model.is_trained(&name) {
+            let adapter = recipe.lora.as_ref().filter(|lora| lora.is_adapted(&name));
+            if let (Some(lora), [out_width, width]) = (adapter, shape.as_slice()) {
+                frozen += len;
+                trained += (lora.rank * (out_width + width)) as u64;
+            } else if recipe.model.is_trained(&name) {
                 trained += len;
             } else {
                 frozen += len;
             }
         }
-        let of_phase = |phase: &Phase| activations(config, compute.recompute, phase);
+        let of_phase = |phase: &Phase| activations(config, recipe.compute.recompute, phase);
         Self {
             trained,
             frozen,

@@ -10,7 +10,7 @@ use sequence::{AttentionPolicy, SpanKind, TokenId};
 use serde::{Deserialize, Serialize};
 use train::Learner;
 use train::data::{EncodedText, Sample};
-use train::learner::AkiLearner;
+use train::learner::{AkiLearner, AkiTraining};
 use train::optimizer::{AdamW, AdamWConfig};
 use train::parallel::Alone;
 use train::recipe::{ComputeRecipe, ModelRecipe, Start};
@@ -113,7 +113,9 @@ fn train(description: &Description, model: &Model, samples: &[Sample]) -> Result
         frozen: description.frozen.clone().into(),
     };
     let files = learner::files(model)?;
-    let mut learner = AkiLearner::load(files, &recipe, &ComputeRecipe::default(), None)?;
+    let compute = ComputeRecipe::default();
+    let training = AkiTraining { model: recipe, compute, lora: None, seed: 0 };
+    let mut learner = AkiLearner::load(files, training)?;
     learner.set_attention(AttentionPolicy::ModalityMutual);
     let mut optimizer = AdamW::new(AdamWConfig {
         betas: description.betas,

@@ -4,20 +4,27 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use train::learner::{AkiFiles, AkiLearner};
+use train::run::Found;
 
 use super::request::Request;
 use crate::load::{Model, SIDE_FILES};
 use crate::{output, progress};
 
-/// Loads a model to be trained, in the process of this rank.
+/// Loads a model to be trained, in the process of this rank, and goes on from a checkpoint.
 ///
 /// # Errors
 /// If a file is missing or not valid.
-pub(crate) fn load(model: &Model, request: &Request, rank: usize) -> Result<AkiLearner> {
+pub(crate) fn load(
+    (model, from): (&Model, Option<&Found>),
+    request: &Request,
+    rank: usize,
+) -> Result<AkiLearner> {
     let spinner = progress::spinner("loading the model");
     let recipe = &request.recipe;
-    let lora = recipe.lora.as_ref();
-    let mut learner = AkiLearner::load(files(model)?, &recipe.model, &recipe.compute, lora)?;
+    let mut learner = AkiLearner::load(files(model)?, recipe.into())?;
+    if let Some(found) = from.filter(|_| learner.has_adapters()) {
+        learner.restore(&found.path)?;
+    }
     spinner.finish_and_clear();
     if let Some(folder) = &recipe.compute.feature_cache {
         let is_augmented = request.phases.iter().all(|phase| phase.stage.augment);

@@ -12,7 +12,7 @@ use crate::{files, output};
 pub(crate) fn print(request: &Request, environment: &Environment) -> Result<()> {
     let recipe = &request.recipe;
     let config = Model::locate(&recipe.model.init, environment)?.config()?;
-    let footprint = Footprint::predict(&config, &recipe.model, &recipe.compute, &request.phases);
+    let footprint = Footprint::predict(&config, recipe, &request.phases);
     let mut text = format!("# directory    {}\n", request.directory.display());
     for phase in &request.phases {
         let batch = phase.batch;

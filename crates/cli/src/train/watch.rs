@@ -100,7 +100,7 @@ impl<'r> Watch<'r> {
     /// Says what is about to happen.
     pub(crate) fn announce(&self, config: &AkiConfig) {
         let Request { recipe, phases, directory } = self.request;
-        let footprint = Footprint::predict(config, &recipe.model, &recipe.compute, phases);
+        let footprint = Footprint::predict(config, recipe, phases);
         let figures = preview::describe(&footprint).replace("# ", "");
         output::note(&format!("directory    {}\n{}", directory.display(), figures.trim_end()));
     }

@@ -7,15 +7,18 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::Tensor;
 use checkpoint::{Checkpoint, Dtype, ShardPlan, TensorSpec};
 use model::training::{Images, Loss, Precision, StepOptions, Trained, TrainingSequence};
-use model::{Aki, AkiConfig, LoadOptions, Parameter, Parameters};
+use model::{Aki, AkiConfig, LoadOptions, Lora, Parameter, Parameters};
 use sequence::{AttentionPlan, AttentionPolicy};
 
 use super::{BatchLoss, GradientSink, Learner, ParameterSpec};
 use crate::data::Sample;
 use crate::learner::features::EncodedImages;
-use crate::recipe::{self, ComputeRecipe, LoraRecipe, ModelRecipe};
+use crate::learner::lora;
+use crate::recipe::{self, ComputeRecipe, LoraRecipe, ModelRecipe, Recipe};
 use crate::{Error, pattern};
 
+/// The file of the adapters, which lie beside the weights that they are merged into.
+const ADAPTERS: &str = "adapters.safetensors";
 /// The most bytes of a file of weights.
 const MAX_SHARD: usize = 5_000_000_000;
 /// Values that are turned into bytes at once.
@@ -32,6 +35,26 @@ pub struct AkiFiles {
     pub beside: Vec<(String, Vec<u8>)>,
 }
 
+/// What of a recipe a learner depends on.
+#[derive(Clone, Debug)]
+pub struct AkiTraining {
+    /// What is trained.
+    pub model: ModelRecipe,
+    /// How a step computes.
+    pub compute: ComputeRecipe,
+    /// The adapters.
+    pub lora: Option<LoraRecipe>,
+    /// Where the random start of the adapters comes from.
+    pub seed: u64,
+}
+
+impl From<&Recipe> for AkiTraining {
+    fn from(recipe: &Recipe) -> Self {
+        let Recipe { seed, model, compute, lora, .. } = recipe.clone();
+        Self { model, compute, lora, seed }
+    }
+}
+
 /// A model whose trained tensors are f32, and whose frozen ones lie in the mapped file.
 #[derive(Debug)]
 pub struct AkiLearner {
@@ -39,30 +62,37 @@ pub struct AkiLearner {
     parameters: Parameters,
     specs: Vec<ParameterSpec>,
     files: AkiFiles,
+    lora: Option<LoraRecipe>,
     policy: AttentionPolicy,
     options: StepOptions,
     images: Option<Mutex<EncodedImages>>,
 }
 
 impl AkiLearner {
-    /// Loads a model to be trained as a recipe says.
+    /// Loads a model to be trained.
     ///
     /// # Errors
-    /// If a tensor is missing or has another shape, or the recipe asks for what cannot be done.
-    pub fn load(
-        files: AkiFiles,
-        model: &ModelRecipe,
-        compute: &ComputeRecipe,
-        lora: Option<&LoraRecipe>,
-    ) -> Result<Self, Error> {
-        if lora.is_some() {
-            return Err(Error::Unsupported { key: "lora" });
-        }
+    /// If a tensor is missing or has another shape, or there is no layer for an adapter.
+    pub fn load(files: AkiFiles, training: AkiTraining) -> Result<Self, Error> {
+        let AkiTraining { model, compute, lora, seed } = training;
+        let is_adapted = |name: &str| lora.as_ref().is_some_and(|lora| lora.is_adapted(name));
+        let is_trained = |name: &str| model.is_trained(name) && !is_adapted(name);
+        let is_target = |layer: &str| lora.as_ref().is_some_and(|lora| lora.is_target(layer));
+        let adapters = lora.as_ref().map(|lora| Lora {
+            rank: lora.rank,
+            alpha: lora.alpha,
+            seed,
+            is_target: &is_target,
+        });
+        let trained = Trained { is_trained: &is_trained, lora: adapters };
         let options = LoadOptions::default();
-        let is_trained = |name: &str| model.is_trained(name);
-        let trained = Trained::of(&is_trained);
         let (aki, parameters) =
             Aki::load_trainable(files.config.clone(), &files.weights, options, &trained)?;
+        if let Some(lora) = &lora
+            && !parameters.iter().any(|parameter| lora::is_adapter(parameter.name()))
+        {
+            return Err(Error::NoAdapter { targets: lora.targets.join(", ") });
+        }
         let spec = |parameter: &Parameter| ParameterSpec {
             name: parameter.name().to_owned(),
             shape: parameter.shape().to_vec(),
@@ -76,7 +106,52 @@ impl AkiLearner {
             },
         };
         let policy = AttentionPolicy::Causal;
-        Ok(Self { aki, parameters, specs, files, policy, options, images: None })
+        Ok(Self { aki, parameters, specs, files, lora, policy, options, images: None })
+    }
+
+    /// Returns whether the weights alone do not say how training goes on: a learner with adapters
+    /// is loaded from what the run started with, and then [restored](Self::restore).
+    pub fn has_adapters(&self) -> bool {
+        self.lora.is_some()
+    }
+
+    /// Takes the values of everything that is trained from a checkpoint.
+    ///
+    /// # Errors
+    /// If the checkpoint lacks something of it.
+    pub fn restore(&mut self, directory: &Path) -> Result<(), Error> {
+        let weights = Checkpoint::open(directory)?;
+        let path = directory.join(ADAPTERS);
+        let adapters = if self.lora.is_some() { Some(Checkpoint::open(&path)?) } else { None };
+        for parameter in self.parameters.iter() {
+            let name = parameter.name();
+            let adapter = adapters.as_ref().and_then(|adapters| adapters.tensor(name));
+            let Some(tensor) = adapter.or_else(|| weights.tensor(name)) else {
+                let reason = format!("`{name}` is missing");
+                return Err(Error::Malformed { path: directory.to_owned(), reason });
+            };
+            let values = tensor.to_f32_vec()?;
+            let (expected, found) = (parameter.num_elements(), values.len());
+            if found != expected {
+                let (path, name) = (directory.to_owned(), name.to_owned());
+                return Err(Error::Moments { path, name, expected, found });
+            }
+            parameter.change(&mut |current| current.copy_from_slice(&values));
+        }
+        Ok(())
+    }
+
+    /// Writes the adapters on their own.
+    fn save_adapters(&self, path: &Path) -> Result<(), Error> {
+        let adapters = self.parameters.iter().filter(|it| lora::is_adapter(it.name()));
+        let tensor = |parameter: &Parameter| {
+            let bytes: Vec<u8> = parameter.values().iter().flat_map(|v| v.to_le_bytes()).collect();
+            let shape = parameter.shape().to_vec();
+            checkpoint::Tensor { dtype: Dtype::F32, shape, bytes: bytes.into() }
+        };
+        let tensors: Vec<_> = adapters.map(|it| (it.name(), tensor(it))).collect();
+        let tensors = tensors.iter().map(|(name, tensor)| (*name, tensor));
+        Ok(checkpoint::save_file(path, tensors)?)
     }
 
     /// Keeps the vision encoder's output for every image in a folder, if the encoder is frozen;
@@ -181,9 +256,16 @@ impl Learner for AkiLearner {
                 }
                 return Ok(());
             }
-            let bytes = stored.tensor(&spec.name).map_or(&[][..], |tensor| &tensor.bytes);
-            Ok(sink.put(bytes)?)
+            let Some(tensor) = stored.tensor(&spec.name) else { return Ok(()) };
+            let merged = match &self.lora {
+                Some(lora) => lora::merged((&spec.name, tensor), &self.parameters, lora)?,
+                None => None,
+            };
+            Ok(sink.put(&merged.as_ref().unwrap_or(tensor).bytes)?)
         })?;
+        if self.lora.is_some() {
+            self.save_adapters(&directory.join(ADAPTERS))?;
+        }
         let config = ("config.json", Cow::Owned(self.files.config.to_json().into_bytes()));
         let beside = self.files.beside.iter();
         let beside = beside.map(|(name, bytes)| (name.as_str(), Cow::Borrowed(bytes.as_slice())));

@@ -2,13 +2,14 @@
 
 mod aki;
 mod features;
+mod lora;
 
 use std::path::Path;
 
 use model::Aki;
 use sequence::AttentionPolicy;
 
-pub use self::aki::{AkiFiles, AkiLearner};
+pub use self::aki::{AkiFiles, AkiLearner, AkiTraining};
 
 use crate::Error;
 use crate::data::Sample;

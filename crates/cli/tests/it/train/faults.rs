@@ -6,8 +6,10 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use checkpoint::Checkpoint;
+
 use super::support::{Place, data, signal, two_phases, wait_for};
-use crate::program::{aki, command};
+use crate::program::{aki, command, goldens};
 
 const STEPS: u64 = 12;
 
@@ -132,4 +134,30 @@ data = [{{ name = "{name}", shards = [{pattern:?}] }}]
     let place = Place::new(&recipe(&pattern.replace("{00000..00001}", "{00007..00008}")));
     let said = aki(place.args(&[])).failure(1);
     assert!(said.contains("no shard of"), "{said}");
+}
+
+#[test]
+fn a_run_with_adapters_goes_on_too_and_every_checkpoint_has_them_merged_in() {
+    let lora = "[lora]\nrank = 2\nalpha = 4.0\ntargets = [\"lang_model.*_proj\"]\n";
+    let recipe = two_phases().replace("[compute]", &format!("{lora}[compute]"));
+    let recipe = recipe.replace("init = \"miniature\"", "init = \"miniature\"\nfrozen = [\"*\"]");
+    let whole = Place::new(&recipe);
+    aki(whole.args(&[])).success();
+    let place = Place::new(&recipe);
+    let mut child = place.spawn(&[]);
+    wait_for(&mut child, "step 7 of 12");
+    child.kill().expect("killed");
+    child.wait().expect("it ends");
+    aki(place.args(&["--resume"])).success();
+    assert_eq!(place.metrics(), whole.metrics());
+    assert!(place.learned(STEPS) == whole.learned(STEPS));
+    let init = Checkpoint::open(goldens("base/model")).expect("the goldens are there");
+    let saved = Checkpoint::open(place.run().join("checkpoint-00000012")).expect("complete");
+    for (name, changes) in [
+        ("lang_model.model.layers.1.self_attn.qkv_proj.weight", true),
+        ("lang_model.model.embed_tokens.weight", false),
+    ] {
+        let [a, b] = [&init, &saved].map(|of| of.tensor(name).expect("it is there"));
+        assert_eq!(*a.bytes != *b.bytes, changes, "{name}");
+    }
 }

@@ -9,5 +9,5 @@ mod loader;
 mod mixture;
 mod originals;
 mod remote;
-mod support;
+pub(crate) mod support;
 mod webdataset;

@@ -1,5 +1,6 @@
 //! Recipes, the loop and what it leaves on the disk.
 
+mod aki;
 mod failures;
 mod optimizer;
 mod recipes;
