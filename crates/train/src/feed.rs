@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::data::{
-    self, Loader, LoaderConfig, Sample, Share, SourceContext, instruct, open_source,
+    self, Loader, LoaderConfig, Sample, Share, SourceContext, check_data, instruct, open_source,
 };
 use crate::parallel::Collective;
 use crate::recipe::{DataRecipe, Phase, Recipe, Stage, StageKind};
@@ -28,19 +28,20 @@ impl RecipeFeed {
     /// Returns the data of a recipe, of which nothing is read yet; `num_threads` make samples.
     ///
     /// # Errors
-    /// If a file or folder that one of the phases names is not there.
+    /// If a data set that one of the phases names is unknown, or a file or folder of it is not there.
     pub fn new(
         recipe: &Recipe,
         phases: &[Phase],
         context: SourceContext,
         (num_threads, group): (usize, &dyn Collective),
     ) -> Result<Self, data::Error> {
-        let held = recipe.validation.iter().flat_map(|validation| &validation.data);
-        for data in phases.iter().flat_map(|phase| &phase.data).chain(held) {
-            for path in data.files.iter().chain(&data.images) {
-                let there = std::fs::metadata(path);
-                there.map_err(|source| data::Error::ReadFile { path: path.clone(), source })?;
-            }
+        for phase in phases {
+            check_data(&phase.data, phase.stage.kind)?;
+        }
+        for data in recipe.validation.iter().flat_map(|validation| &validation.data) {
+            let of_instructions = instruct::names().contains(&data.name.as_str());
+            let kind = if of_instructions { StageKind::Instructions } else { StageKind::Captions };
+            check_data(std::slice::from_ref(data), kind)?;
         }
         let (rank, world) = (group.rank(), group.world());
         Ok(Self { recipe: recipe.clone(), context, num_threads, rank, world })

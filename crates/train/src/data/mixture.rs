@@ -58,13 +58,8 @@ impl Mixture {
             return Err(Error::Empty { stream: "a mixture of no data sets".to_owned() });
         }
         let total: f64 = parts.iter().map(|part| part.weight).sum();
-        let is_wrong = |part: &&Mixed| part.weight <= 0.0 || !part.weight.is_finite();
-        if let Some(part) = parts.iter().find(is_wrong) {
-            return Err(Error::Setting {
-                setting: "weight",
-                found: format!("{} for data set `{}`", part.weight, part.name),
-                expected: "a number above 0",
-            });
+        for part in &parts {
+            check_weight(&part.name, part.weight)?;
         }
         Ok(Self { parts, total, seed: mix(seed, CHOICE), num_drawn: 0 })
     }
@@ -79,6 +74,18 @@ impl Mixture {
         // Rounding may leave a little beyond the last.
         reached.unwrap_or(self.parts.len() - 1)
     }
+}
+
+/// Checks that a weight can be a share.
+pub(super) fn check_weight(name: &str, weight: f64) -> Result<(), Error> {
+    if weight > 0.0 && weight.is_finite() {
+        return Ok(());
+    }
+    Err(Error::Setting {
+        setting: "weight",
+        found: format!("{weight} for data set `{name}`"),
+        expected: "a number above 0",
+    })
 }
 
 impl Source for Mixture {

@@ -28,7 +28,7 @@ pub use self::encode::{EncodedText, Encoder, EncoderConfig, SegmentOrder};
 pub use self::error::Error;
 pub use self::loader::{Batch, Loader, LoaderConfig, Share};
 pub use self::mixture::{Mixed, Mixture};
-pub use self::open::{SourceContext, open_source};
+pub use self::open::{SourceContext, check_data, open_source};
 pub use self::rng::SampleRng;
 pub use self::shards::Shards;
 pub use self::shuffle::ShuffleConfig;

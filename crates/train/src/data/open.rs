@@ -7,8 +7,9 @@ use prompt::{ChatTemplate, Preprocessor, Tokenizer};
 use rayon::prelude::*;
 
 use super::instruct::{self, InstructionMaker, InstructionStream};
+use super::mixture::check_weight;
 use super::rng::mix;
-use super::shards::StoreOptions;
+use super::shards::{StoreOptions, expand};
 use super::{
     Augment, CaptionKind, CaptionMaker, Encoder, EncoderConfig, Error, Mixed, Mixture, Part,
     Shards, ShuffleConfig, Source, WebDataset, WebDatasetConfig,
@@ -22,6 +23,9 @@ const CAPTION_SETS: [(&str, CaptionKind); 4] = [
     ("ocr", CaptionKind::Ocr),
     ("grounding", CaptionKind::Grounding),
 ];
+
+/// What ends a text, the first that a vocabulary has: the published model's, and Llama's.
+const ENDS: [&str; 2] = ["<|endoftext|>", "</s>"];
 
 /// What a stream needs beside the recipe.
 #[derive(Clone, Debug)]
@@ -48,8 +52,8 @@ pub struct SourceContext {
 }
 
 impl SourceContext {
-    /// Returns a context with the published model's end of a text, shards that need no keys, and
-    /// all samples.
+    /// Returns a context with the end of a text that the vocabulary has, shards that need no
+    /// keys, and all samples.
     pub fn new(
         tokenizer: Tokenizer,
         template: ChatTemplate,
@@ -57,12 +61,14 @@ impl SourceContext {
         num_vision_tokens: usize,
         seed: u64,
     ) -> Self {
+        let end = ENDS.into_iter().find(|end| tokenizer.id_of(end).is_some());
+        let end = end.unwrap_or(ENDS[0]).to_owned();
         Self {
             tokenizer,
             template,
             preprocessor,
             num_vision_tokens,
-            end: EncoderConfig::captions(num_vision_tokens).end,
+            end,
             store: StoreOptions::new(),
             shuffle: ShuffleConfig::default(),
             seed,
@@ -121,6 +127,40 @@ pub fn open_source(
     Ok(Box::new(Mixture::new(parts, seed)?))
 }
 
+/// Checks that the data of a phase can be there, without reading it: names, weights, files, folders
+/// and the patterns of shards, but not the shards themselves.
+///
+/// # Errors
+/// As [`open_source`], where that can be seen without reading.
+pub fn check_data(data: &[DataRecipe], kind: StageKind) -> Result<(), Error> {
+    for recipe in data {
+        check_weight(&recipe.name, recipe.weight)?;
+        match kind {
+            StageKind::Instructions => instruct::check(recipe)?,
+            StageKind::Captions => {
+                caption_kind(recipe)?;
+                for pattern in &recipe.shards {
+                    expand(pattern)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns where a caption set has its captions.
+fn caption_kind(recipe: &DataRecipe) -> Result<CaptionKind, Error> {
+    let known = CAPTION_SETS.iter().find(|(name, _)| *name == recipe.name);
+    let Some((_, kind)) = known else {
+        let known = CAPTION_SETS.iter().map(|(name, _)| *name).collect();
+        return Err(Error::UnknownSet { name: recipe.name.clone(), known });
+    };
+    if recipe.shards.is_empty() {
+        return Err(Error::MissingShards { name: recipe.name.clone() });
+    }
+    Ok(*kind)
+}
+
 /// Opens single data sets.
 struct Opener<'a> {
     encoder: Encoder,
@@ -130,14 +170,7 @@ struct Opener<'a> {
 
 impl Opener<'_> {
     fn captions(&self, recipe: &DataRecipe, index: usize) -> Result<Box<dyn Source>, Error> {
-        let known = CAPTION_SETS.iter().find(|(name, _)| *name == recipe.name);
-        let Some((_, kind)) = known else {
-            let known = CAPTION_SETS.iter().map(|(name, _)| *name).collect();
-            return Err(Error::UnknownSet { name: recipe.name.clone(), known });
-        };
-        if recipe.shards.is_empty() {
-            return Err(Error::MissingShards { name: recipe.name.clone() });
-        }
+        let kind = caption_kind(recipe)?;
         let shards = Shards::find(&recipe.shards, self.context.store.clone())?;
         tracing::info!(name = recipe.name, shards = shards.len(), "opened a caption set");
         let config = WebDatasetConfig {
@@ -151,7 +184,7 @@ impl Opener<'_> {
             encoder: self.encoder.clone(),
             preprocessor: self.context.preprocessor,
             augment: self.augment,
-            kind: *kind,
+            kind,
         };
         Ok(Box::new(WebDataset::new(shards, config, make.into_make())?))
     }

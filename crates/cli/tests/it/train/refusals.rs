@@ -11,7 +11,7 @@ fn a_missing_annotation_file_stops_before_the_first_step_and_leaves_nothing() {
     let place = Place::new(&two_phases());
     let setting = format!("phases.1.data.0.files.0={missing}");
     let said = aki(place.args(&["--set", &setting])).failure(1);
-    assert!(said.contains(&format!("cannot read `{missing}`")), "{said}");
+    assert!(said.contains(&format!("has no file `{missing}`")), "{said}");
     assert!(!place.run().exists());
 }
 

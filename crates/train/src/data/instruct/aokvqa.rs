@@ -5,9 +5,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::choices::{Choice, Choices};
-use super::{InstructionSet, read};
+use super::{InstructionSet, Place, read};
 use crate::data::Error;
-use crate::recipe::DataRecipe;
 
 #[derive(Deserialize)]
 struct Record {
@@ -19,11 +18,10 @@ struct Record {
     correct_choice_idx: usize,
 }
 
-pub(super) fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error> {
-    let [file] = read::files(recipe, ["aokvqa_v1p0_train.json"])?;
-    let folder = read::images(recipe)?;
+pub(super) fn open(place: &Place<'_>) -> Result<Arc<dyn InstructionSet>, Error> {
+    let folder = place.images.to_owned();
     let mut questions = Vec::new();
-    read::list(&file, None, |record: Record| {
+    read::list(&place.files[0], None, |record: Record| {
         questions.push(Choice {
             key: record.question_id.unwrap_or_else(|| questions.len().to_string()),
             picture: Some(format!("{:012}.jpg", record.image_id)),

@@ -6,9 +6,8 @@ use serde::Deserialize;
 
 use super::pairs::{Pair, Pairs};
 use super::read::Id;
-use super::{InstructionSet, SHORT, read};
+use super::{InstructionSet, Place, SHORT, read};
 use crate::data::Error;
-use crate::recipe::DataRecipe;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -18,10 +17,9 @@ struct Record {
     answer: String,
 }
 
-pub(super) fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error> {
-    let [questions] = read::files(recipe, ["train_balanced_questions.json"])?;
-    let mut pairs = Pairs::new(read::images(recipe)?, SHORT);
-    read::map(&questions, |key, record: Record| {
+pub(super) fn open(place: &Place<'_>) -> Result<Arc<dyn InstructionSet>, Error> {
+    let mut pairs = Pairs::new(place.images, SHORT);
+    read::map(&place.files[0], |key, record: Record| {
         pairs.push(&Pair {
             key: &key,
             picture: Some(&format!("{}.jpg", record.image_id)),

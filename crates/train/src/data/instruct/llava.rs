@@ -6,9 +6,8 @@ use serde::Deserialize;
 
 use super::pairs::{Pair, Pairs};
 use super::read::Id;
-use super::{InstructionSet, read};
+use super::{InstructionSet, Place, read};
 use crate::data::Error;
-use crate::recipe::DataRecipe;
 
 #[derive(Deserialize)]
 struct Record {
@@ -25,11 +24,10 @@ struct Turn {
     value: String,
 }
 
-pub(super) fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error> {
-    let [file] = read::files(recipe, ["llava_instruct_150k.json"])?;
-    let mut pairs = Pairs::new(read::images(recipe)?, "");
+pub(super) fn open(place: &Place<'_>) -> Result<Arc<dyn InstructionSet>, Error> {
+    let mut pairs = Pairs::new(place.images, "");
     let mut num_records = 0_u64;
-    read::list(&file, None, |record: Record| {
+    read::list(&place.files[0], None, |record: Record| {
         let id = record.id.unwrap_or(Id::Number(num_records));
         num_records += 1;
         for (at, turns) in record.conversations.windows(2).enumerate() {

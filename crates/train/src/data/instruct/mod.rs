@@ -19,7 +19,7 @@ mod vg;
 mod vqa;
 mod vsr;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::augment::FractionBox;
@@ -122,36 +122,83 @@ impl Content {
     }
 }
 
-type Open = fn(&DataRecipe) -> Result<Arc<dyn InstructionSet>, Error>;
+/// Where the files of a set are; all of them are there.
+struct Place<'a> {
+    /// As many as are published, in their order.
+    files: &'a [PathBuf],
+    images: &'a Path,
+}
 
-/// The sets by name.
-const SETS: [(&str, Open); 11] = [
-    ("vqa", vqa::open),
-    ("gqa", gqa::open),
-    ("vsr", vsr::open),
-    ("ocrvqa", ocrvqa::open),
-    ("aokvqa", aokvqa::open),
-    ("scienceqa", scienceqa::open),
-    ("refcoco", refcoco::open),
-    ("refcoco+", refcoco::open),
-    ("refcocog", refcoco::open),
-    ("vg", vg::open),
-    ("llava150k", llava::open),
+/// A set that can be read.
+struct Known {
+    name: &'static str,
+    /// The annotation files as they are published.
+    files: &'static [&'static str],
+    open: fn(&Place<'_>) -> Result<Arc<dyn InstructionSet>, Error>,
+}
+
+static SETS: [Known; 11] = [
+    Known {
+        name: "vqa",
+        files: &[
+            "v2_OpenEnded_mscoco_train2014_questions.json",
+            "v2_mscoco_train2014_annotations.json",
+        ],
+        open: vqa::open,
+    },
+    Known { name: "gqa", files: &["train_balanced_questions.json"], open: gqa::open },
+    Known { name: "vsr", files: &["train-random.jsonl"], open: vsr::open },
+    Known { name: "ocrvqa", files: &["dataset.json"], open: ocrvqa::open },
+    Known { name: "aokvqa", files: &["aokvqa_v1p0_train.json"], open: aokvqa::open },
+    Known { name: "scienceqa", files: &["problems.json"], open: scienceqa::open },
+    Known { name: "refcoco", files: &["finetune_refcoco_train.json"], open: refcoco::open },
+    Known { name: "refcoco+", files: &["finetune_refcoco+_train.json"], open: refcoco::open },
+    Known { name: "refcocog", files: &["finetune_refcocog_train.json"], open: refcoco::open },
+    Known { name: "vg", files: &["region_descriptions.json", "image_data.json"], open: vg::open },
+    Known { name: "llava150k", files: &["llava_instruct_150k.json"], open: llava::open },
 ];
 
 /// Returns the names of the sets.
 pub fn names() -> Vec<&'static str> {
-    SETS.iter().map(|(name, _)| *name).collect()
+    SETS.iter().map(|known| known.name).collect()
 }
 
 /// Reads the annotations of the set that a recipe names.
 ///
 /// # Errors
-/// If there is no such set, a file or the folder of the pictures is missing, or a file is not what
-/// it should be.
+/// As [`check`], or if a file is not what it should be.
 pub fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error> {
-    match SETS.iter().find(|(name, _)| *name == recipe.name) {
-        Some((_, open)) => open(recipe),
-        None => Err(Error::UnknownSet { name: recipe.name.clone(), known: names() }),
+    let (known, place) = find(recipe)?;
+    (known.open)(&place)
+}
+
+/// Checks that a recipe names a set whose files are there, without reading them.
+///
+/// # Errors
+/// If there is no such set, or a file or the folder of the pictures is missing.
+pub fn check(recipe: &DataRecipe) -> Result<(), Error> {
+    find(recipe).map(|_| ())
+}
+
+fn find(recipe: &DataRecipe) -> Result<(&'static Known, Place<'_>), Error> {
+    let name = &recipe.name;
+    let Some(known) = SETS.iter().find(|known| known.name == name) else {
+        return Err(Error::UnknownSet { name: name.clone(), known: names() });
+    };
+    if recipe.files.len() != known.files.len() {
+        let (found, expected) = (recipe.files.len(), known.files.to_vec());
+        return Err(Error::NumFiles { name: name.clone(), found, expected });
+    }
+    let missing = recipe.files.iter().zip(known.files).find(|(path, _)| !path.exists());
+    if let Some((path, expected)) = missing {
+        return Err(Error::MissingFile { name: name.clone(), path: path.clone(), expected });
+    }
+    let missing = |reason| Error::MissingImages { name: name.clone(), reason };
+    match &recipe.images {
+        None => Err(missing("the recipe gives no folder".to_owned())),
+        Some(folder) if !folder.is_dir() => {
+            Err(missing(format!("`{}` is no folder", folder.display())))
+        }
+        Some(images) => Ok((known, Place { files: &recipe.files, images })),
     }
 }

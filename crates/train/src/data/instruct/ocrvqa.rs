@@ -5,9 +5,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::pairs::{Pair, Pairs};
-use super::{InstructionSet, SHORT, read};
+use super::{InstructionSet, Place, SHORT, read};
 use crate::data::Error;
-use crate::recipe::DataRecipe;
 
 /// The split that is for training.
 const TRAIN: u8 = 1;
@@ -22,10 +21,9 @@ struct Book {
     answers: Vec<String>,
 }
 
-pub(super) fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error> {
-    let [books] = read::files(recipe, ["dataset.json"])?;
-    let mut pairs = Pairs::new(read::images(recipe)?, SHORT);
-    read::map(&books, |key, book: Book| {
+pub(super) fn open(place: &Place<'_>) -> Result<Arc<dyn InstructionSet>, Error> {
+    let mut pairs = Pairs::new(place.images, SHORT);
+    read::map(&place.files[0], |key, book: Book| {
         if book.split != TRAIN {
             return;
         }

@@ -1,6 +1,6 @@
 //! Texts and the answers to them, in little memory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::texts::{Interner, Texts};
@@ -35,9 +35,9 @@ pub(super) struct Pair<'a> {
 }
 
 impl Pairs {
-    pub(super) fn new(folder: PathBuf, opening: &'static str) -> Self {
+    pub(super) fn new(folder: &Path, opening: &'static str) -> Self {
         Self {
-            folder,
+            folder: folder.to_owned(),
             opening,
             keys: Texts::default(),
             inputs: Texts::default(),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::{
@@ -13,7 +13,6 @@ use serde::de::{
 };
 
 use crate::data::Error;
-use crate::recipe::DataRecipe;
 
 /// Bytes that are read from a file at once.
 const FILE_BUFFER: usize = 1 << 18;
@@ -32,37 +31,6 @@ impl fmt::Display for Id {
             Self::Text(text) => f.write_str(text),
             Self::Number(number) => number.fmt(f),
         }
-    }
-}
-
-/// Returns the annotation files of a recipe; `expected` is what they are called where they are
-/// published.
-pub(super) fn files<const N: usize>(
-    recipe: &DataRecipe,
-    expected: [&'static str; N],
-) -> Result<[PathBuf; N], Error> {
-    let name = &recipe.name;
-    let Ok(files) = <[PathBuf; N]>::try_from(recipe.files.clone()) else {
-        let found = recipe.files.len();
-        return Err(Error::NumFiles { name: name.clone(), found, expected: expected.to_vec() });
-    };
-    match files.iter().zip(expected).find(|(path, _)| !path.exists()) {
-        None => Ok(files),
-        Some((path, expected)) => {
-            Err(Error::MissingFile { name: name.clone(), path: path.clone(), expected })
-        }
-    }
-}
-
-/// Returns the folder of the pictures.
-pub(super) fn images(recipe: &DataRecipe) -> Result<PathBuf, Error> {
-    let missing = |reason| Error::MissingImages { name: recipe.name.clone(), reason };
-    match &recipe.images {
-        None => Err(missing("the recipe gives no folder".to_owned())),
-        Some(folder) if !folder.is_dir() => {
-            Err(missing(format!("`{}` is no folder", folder.display())))
-        }
-        Some(folder) => Ok(folder.clone()),
     }
 }
 

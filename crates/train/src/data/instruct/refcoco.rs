@@ -7,9 +7,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::regions::Regions;
-use super::{InstructionSet, read};
+use super::{InstructionSet, Place, read};
 use crate::data::Error;
-use crate::recipe::DataRecipe;
 
 #[derive(Deserialize)]
 struct Image {
@@ -24,21 +23,13 @@ struct Annotation {
     bbox: [f64; 4],
 }
 
-pub(super) fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error> {
-    let [file] = read::files(
-        recipe,
-        [match recipe.name.as_str() {
-            "refcoco" => "finetune_refcoco_train.json",
-            "refcoco+" => "finetune_refcoco+_train.json",
-            _ => "finetune_refcocog_train.json",
-        }],
-    )?;
-    let mut regions = Regions::new(read::images(recipe)?);
+pub(super) fn open(place: &Place<'_>) -> Result<Arc<dyn InstructionSet>, Error> {
+    let mut regions = Regions::new(place.images);
     let mut boxes = Vec::new();
-    read::list(&file, Some("annotations"), |record: Annotation| boxes.push(record.bbox))?;
+    read::list(&place.files[0], Some("annotations"), |record: Annotation| boxes.push(record.bbox))?;
     let mut num_images = 0;
     // The two lists have the same order.
-    read::list(&file, Some("images"), |record: Image| {
+    read::list(&place.files[0], Some("images"), |record: Image| {
         if let Some(pixels) = boxes.get(num_images) {
             regions.push_picture(&record.file_name, record.width, record.height);
             regions.push(*pixels, &record.caption);
@@ -50,7 +41,7 @@ pub(super) fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error
             "it has {num_images} `images` and {} `annotations`, expected one for each",
             boxes.len()
         );
-        return Err(Error::UnusableFile { path: file, reason });
+        return Err(Error::UnusableFile { path: place.files[0].clone(), reason });
     }
     Ok(regions.finish())
 }

@@ -1,6 +1,6 @@
 //! Parts of pictures and what they show, in little memory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::texts::Texts;
@@ -27,9 +27,9 @@ struct Picture {
 }
 
 impl<N: Copy + Into<f64> + Send + Sync + 'static> Regions<N> {
-    pub(super) fn new(folder: PathBuf) -> Self {
+    pub(super) fn new(folder: &Path) -> Self {
         Self {
-            folder,
+            folder: folder.to_owned(),
             files: Texts::default(),
             pictures: Vec::new(),
             boxes: Vec::new(),

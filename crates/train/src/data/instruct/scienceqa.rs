@@ -5,9 +5,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::choices::{Choice, Choices};
-use super::{InstructionSet, read};
+use super::{InstructionSet, Place, read};
 use crate::data::Error;
-use crate::recipe::DataRecipe;
 
 #[derive(Deserialize)]
 struct Problem {
@@ -21,11 +20,10 @@ struct Problem {
     split: String,
 }
 
-pub(super) fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error> {
-    let [problems] = read::files(recipe, ["problems.json"])?;
-    let folder = read::images(recipe)?;
+pub(super) fn open(place: &Place<'_>) -> Result<Arc<dyn InstructionSet>, Error> {
+    let folder = place.images.to_owned();
     let mut questions = Vec::new();
-    read::map(&problems, |key, problem: Problem| {
+    read::map(&place.files[0], |key, problem: Problem| {
         if problem.split != "train" {
             return;
         }

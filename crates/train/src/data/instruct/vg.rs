@@ -6,9 +6,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::regions::Regions;
-use super::{InstructionSet, read};
+use super::{InstructionSet, Place, read};
 use crate::data::Error;
-use crate::recipe::DataRecipe;
 
 /// A picture; its number is called either way.
 #[derive(Deserialize)]
@@ -35,17 +34,15 @@ struct Region {
     phrase: String,
 }
 
-pub(super) fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error> {
-    let [descriptions, sizes] =
-        read::files(recipe, ["region_descriptions.json", "image_data.json"])?;
-    let mut regions = Regions::new(read::images(recipe)?);
+pub(super) fn open(place: &Place<'_>) -> Result<Arc<dyn InstructionSet>, Error> {
+    let mut regions = Regions::new(place.images);
     let mut size_of = HashMap::new();
-    read::list(&sizes, None, |picture: Picture| {
+    read::list(&place.files[1], None, |picture: Picture| {
         let size = (f64::from(picture.width), f64::from(picture.height));
         size_of.extend(picture.image_id.or(picture.id).map(|id| (id, size)));
     })?;
     let mut num_unknown = 0_u64;
-    read::list(&descriptions, None, |record: Description| {
+    read::list(&place.files[0], None, |record: Description| {
         let id = record.id.or(record.image_id);
         let known = id.and_then(|id| size_of.get(&id).map(|size| (id, *size)));
         let Some((id, (width, height))) = known else {
@@ -58,7 +55,7 @@ pub(super) fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error
         }
     })?;
     if num_unknown > 0 {
-        let path = sizes.display();
+        let path = place.files[1].display();
         tracing::warn!(num_unknown, "pictures have no size in `{path}`, they are left out");
     }
     Ok(regions.finish())

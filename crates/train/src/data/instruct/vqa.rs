@@ -7,9 +7,8 @@ use serde::Deserialize;
 
 use super::pairs::{Pair, Pairs};
 use super::texts::Interner;
-use super::{InstructionSet, SHORT, read};
+use super::{InstructionSet, Place, SHORT, read};
 use crate::data::Error;
-use crate::recipe::DataRecipe;
 
 #[derive(Deserialize)]
 struct Record {
@@ -24,19 +23,15 @@ struct Annotation {
     multiple_choice_answer: String,
 }
 
-pub(super) fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error> {
-    let [questions, annotations] = read::files(
-        recipe,
-        ["v2_OpenEnded_mscoco_train2014_questions.json", "v2_mscoco_train2014_annotations.json"],
-    )?;
-    let mut pairs = Pairs::new(read::images(recipe)?, SHORT);
+pub(super) fn open(place: &Place<'_>) -> Result<Arc<dyn InstructionSet>, Error> {
+    let mut pairs = Pairs::new(place.images, SHORT);
     let mut answers = Interner::default();
     let mut answer_of = HashMap::new();
-    read::list(&annotations, Some("annotations"), |record: Annotation| {
+    read::list(&place.files[1], Some("annotations"), |record: Annotation| {
         answer_of.insert(record.question_id, answers.push(&record.multiple_choice_answer));
     })?;
     let mut num_unanswered = 0_u64;
-    read::list(&questions, Some("questions"), |record: Record| {
+    read::list(&place.files[0], Some("questions"), |record: Record| {
         let Some(answer) = answer_of.get(&record.question_id) else {
             num_unanswered += 1;
             return;
@@ -49,7 +44,7 @@ pub(super) fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error
         });
     })?;
     if num_unanswered > 0 {
-        let path = annotations.display();
+        let path = place.files[1].display();
         tracing::warn!(
             num_unanswered,
             "questions have no annotation in `{path}`, they are left out"

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::pairs::{Pair, Pairs};
-use super::{InstructionSet, SHORT, read};
+use super::{InstructionSet, Place, SHORT, read};
 use crate::data::Error;
-use crate::recipe::DataRecipe;
 
 #[derive(Deserialize)]
 struct Statement {
@@ -16,10 +15,9 @@ struct Statement {
     label: u8,
 }
 
-pub(super) fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error> {
-    let [statements] = read::files(recipe, ["train-random.jsonl"])?;
-    let mut pairs = Pairs::new(read::images(recipe)?, SHORT);
-    read::lines(&statements, |line, record: Statement| {
+pub(super) fn open(place: &Place<'_>) -> Result<Arc<dyn InstructionSet>, Error> {
+    let mut pairs = Pairs::new(place.images, SHORT);
+    read::lines(&place.files[0], |line, record: Statement| {
         let question = ask(&record.caption);
         pairs.push(&Pair {
             key: &line.to_string(),

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use prompt::ChatTemplate;
+use prompt::{ChatTemplate, Tokenizer};
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 use train::data::{
     BoxHandling, Error, Loader, LoaderConfig, Mixed, Mixture, Part, Sample, SampleRng,
-    SegmentOrder, Source, SourceContext, Task, open_source,
+    SegmentOrder, Source, SourceContext, Task, check_data, open_source,
 };
 use train::recipe::{DataRecipe, Recipe, Stage, StageKind};
 
 use super::instruct::recipe;
 use super::originals::{self, Originals};
-use super::support::{VISION_TOKENS, bare_sample, preprocessor, tokenizer};
+use super::support::{VISION_TOKENS, bare_sample, golden, preprocessor, tokenizer};
 
 /// Counts, and says how far it is.
 struct Counter {
@@ -77,9 +77,7 @@ fn stage(kind: StageKind) -> Stage {
 
 fn context(seed: u64) -> SourceContext {
     let (template, preprocessor) = (ChatTemplate::default(), preprocessor());
-    let context =
-        SourceContext::new(tokenizer("base"), template, preprocessor, VISION_TOKENS, seed);
-    SourceContext { end: "</s>".to_owned(), ..context }
+    SourceContext::new(tokenizer("base"), template, preprocessor, VISION_TOKENS, seed)
 }
 
 fn captions(originals: &Originals) -> Vec<DataRecipe> {
@@ -193,7 +191,7 @@ fn captions_of_three_sets_come_out_of_their_shards() {
         ("ocr/00000.tar/000000003", "the text STOP 3"),
         ("grounding/00001.tar/000000011", "A cat beside 11 boxes."),
     ] {
-        assert_eq!(texts[key], format!("<s><image> {text}<|endofchunk|></s>"), "{key}");
+        assert_eq!(texts[key], format!("<s><image> {text}<|endofchunk|><|endoftext|>"), "{key}");
     }
 }
 
@@ -236,12 +234,12 @@ fn a_stage_says_where_the_image_is_and_how_long_a_text_may_be() {
     let key = "gqa/07333408";
     let text = spelled(&sample(&originals, "gqa", key, &instruct));
     let question = "Answer the question using a single word or phrase. What is on the white wall?";
-    let end = format!("<|user|> \n<image> \n{question}<|end|><|assistant|> pipe</s>");
+    let end = format!("<|user|> \n<image> \n{question}<|end|><|assistant|> pipe<|endoftext|>");
     let plain = |text: &str| text.replace([' ', '\n'], "");
     assert!(plain(&text).ends_with(&plain(&end)), "{text}");
     let order = Stage { order: SegmentOrder::TextImage, ..instruct.clone() };
     let text = spelled(&sample(&originals, "gqa", key, &order));
-    let end = format!("<|user|>{question}<image><|end|><|assistant|> pipe</s>");
+    let end = format!("<|user|>{question}<image><|end|><|assistant|> pipe<|endoftext|>");
     assert!(plain(&text).ends_with(&plain(&end)), "{text}");
     let short = Stage { max_text_tokens: Some(20), ..instruct };
     let cut = sample(&originals, "gqa", key, &short);
@@ -252,7 +250,7 @@ fn a_stage_says_where_the_image_is_and_how_long_a_text_may_be() {
         spelled(&source.next().unwrap()(&mut SampleRng::new(0, 0)).unwrap())
     };
     let order = Stage { order: SegmentOrder::TextImage, ..stage(StageKind::Captions) };
-    assert!(captions_of(&order).ends_with("things.<image><|endofchunk|></s>"));
+    assert!(captions_of(&order).ends_with("things.<image><|endofchunk|><|endoftext|>"));
 }
 
 #[test]
@@ -325,24 +323,45 @@ fn a_phase_comes_out_alike_on_any_number_of_threads_and_from_any_batch() {
 fn data_that_cannot_be_a_stage_is_an_error_before_the_first_sample() {
     let (_dir, originals) = written();
     let error = |data: &[DataRecipe], kind| {
-        open_source(data, &stage(kind), &context(0)).err().expect("it cannot be").to_string()
+        let error = open_source(data, &stage(kind), &context(0)).err().expect("it cannot be");
+        // It is seen without reading, too.
+        let checked = check_data(data, kind).err().map(|error| error.to_string());
+        (checked, error.to_string())
+    };
+    let seen = |(checked, error): (Option<String>, String)| {
+        assert_eq!(checked.as_ref(), Some(&error));
+        error
     };
     let (captions, instructions) = (captions(&originals), instructions(&originals));
     assert_eq!(
-        error(&instructions, StageKind::Captions),
+        seen(error(&instructions, StageKind::Captions)),
         "unknown data set `vqa`, expected one of captions, kale, ocr, grounding"
     );
-    let message = error(&captions, StageKind::Instructions);
+    let message = seen(error(&captions, StageKind::Instructions));
     assert!(message.starts_with("unknown data set `kale`, expected one of vqa, gqa"), "{message}");
     let bare = DataRecipe { shards: Vec::new(), ..captions[0].clone() };
     assert_eq!(
-        error(&[bare], StageKind::Captions),
+        seen(error(&[bare], StageKind::Captions)),
         "data set `kale` has no `shards`, expected files or addresses, with brace patterns"
     );
-    assert!(error(&[], StageKind::Captions).ends_with("has no samples"));
+    let weightless = DataRecipe { weight: 0.0, ..instructions[0].clone() };
+    assert_eq!(
+        seen(error(&[weightless], StageKind::Instructions)),
+        "`weight` is 0 for data set `vqa`, expected a number above 0"
+    );
+    let shards = vec!["{0..1.tar".to_owned()];
+    let braces = DataRecipe { shards, ..captions[0].clone() };
+    assert!(seen(error(&[braces], StageKind::Captions)).contains("expected a `}` for every `{`"));
+    let gone = DataRecipe { images: Some("gone".into()), ..instructions[0].clone() };
+    assert!(seen(error(&[gone], StageKind::Instructions)).contains("`gone` is no folder"));
+    assert!(error(&[], StageKind::Captions).1.ends_with("has no samples"));
     std::fs::write(&originals.set("scienceqa").files[0], "{}").unwrap();
     let empty = [recipe(originals.set("scienceqa"))];
-    assert_eq!(error(&empty, StageKind::Instructions), "data set `scienceqa` has no samples");
+    let expected = (None, "data set `scienceqa` has no samples".to_owned());
+    assert_eq!(error(&empty, StageKind::Instructions), expected);
+    for (data, kind) in [(instructions, StageKind::Instructions), (captions, StageKind::Captions)] {
+        check_data(&data, kind).unwrap();
+    }
 }
 
 #[test]
@@ -390,4 +409,16 @@ fn recipes_and_documentation_name_the_sets_with_their_files_as_published() {
     let toml = originals.instructions_toml() + &originals.captions_toml();
     let data: BTreeMap<String, Vec<DataRecipe>> = toml::from_str(&toml).unwrap();
     assert_eq!(data["data"], [instructions(&originals), captions(&originals)].concat());
+}
+
+#[test]
+fn a_text_ends_with_what_the_vocabulary_has_for_it() {
+    let end_of = |json: String| {
+        let tokenizer = Tokenizer::from_bytes(json.as_bytes()).unwrap();
+        let template = ChatTemplate::default();
+        SourceContext::new(tokenizer, template, preprocessor(), VISION_TOKENS, 0).end
+    };
+    let json = std::fs::read_to_string(golden("base/model/tokenizer.json")).unwrap();
+    assert_eq!(end_of(json.clone()), "<|endoftext|>");
+    assert_eq!(end_of(json.replace("<|endoftext|>", "<|another|>")), "</s>");
 }
