@@ -116,7 +116,10 @@ pub fn attention(
     let scores = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
     // A row that sees nothing has the same score everywhere; closing it again makes it zero.
     let scores = scores.broadcast_mul(&open)?;
-    let total = scores.sum_keepdim(D::Minus1)?.maximum(f32::MIN_POSITIVE)?;
+    // Its total would be zero, which nothing can be divided by, nor a gradient.
+    let blind: Vec<f32> = (0..rows).map(|row| f32::from(plan.visible(row).is_empty())).collect();
+    let blind = Tensor::from_vec(blind, (1, rows, 1), q.device())?;
+    let total = scores.sum_keepdim(D::Minus1)?.broadcast_add(&blind)?;
     let out = scores.broadcast_div(&total)?.matmul(&v)?; // [heads, rows, dim]
     out.transpose(0, 1)?.reshape((rows, heads.query * heads.dim))?.to_dtype(q.dtype())
 }

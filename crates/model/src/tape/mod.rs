@@ -9,6 +9,8 @@ mod attention;
 mod gradients;
 mod linear;
 mod ops;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
