@@ -105,6 +105,16 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// A gradient is not what the parameter's should be, or came twice.
+    #[error("a gradient for `{name}` has {found} elements or came twice, expected {expected} once")]
+    Gradient {
+        /// The parameter.
+        name: String,
+        /// The elements expected.
+        expected: usize,
+        /// The elements found.
+        found: usize,
+    },
     /// A checkpoint belongs to another model.
     #[error("`{}` holds `{name}` with {found} elements, expected {expected}", path.display())]
     Moments {
@@ -152,14 +162,6 @@ pub enum Error {
         /// The patterns.
         targets: String,
     },
-    /// A run is to go on in another number of processes.
-    #[error("the run was one of {expected} processes, but there are {found}; start as many")]
-    Processes {
-        /// How many there were.
-        expected: usize,
-        /// How many there are.
-        found: usize,
-    },
     /// Nothing is trained.
     #[error("no tensor is trained, all of them match `frozen`: {patterns}")]
     NothingTrained {
@@ -177,6 +179,25 @@ pub enum Error {
     Collective {
         /// Why.
         reason: String,
+    },
+    /// The launcher's variables make no sense.
+    #[error("environment variable `{variable}` is `{found}`, expected {expected}")]
+    Launch {
+        /// Its name.
+        variable: String,
+        /// Its value.
+        found: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// Several processes were started by a program that cannot speak to others.
+    #[error(
+        "{world} processes were started, but this program is built without MPI; build it with \
+         `cargo build --release -p cli --features mpi`, or start one process"
+    )]
+    WithoutMpi {
+        /// How many.
+        world: usize,
     },
     /// Whoever watches the run failed.
     #[error("{what} failed")]

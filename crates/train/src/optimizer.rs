@@ -1,10 +1,11 @@
 //! `AdamW` with decay groups.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::pattern;
+use crate::{Error, pattern};
 
 /// What `AdamW` is set to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +44,52 @@ pub struct Moments {
     pub first: Vec<f32>,
     /// The mean of their squares.
     pub second: Vec<f32>,
+}
+
+/// Which of a parameter's moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The mean of the gradients.
+    First,
+    /// The mean of their squares.
+    Second,
+}
+
+impl Moments {
+    /// Returns one of the two.
+    pub fn values(&self, moment: Moment) -> &[f32] {
+        match moment {
+            Moment::First => &self.first,
+            Moment::Second => &self.second,
+        }
+    }
+}
+
+/// Where the moments of a checkpoint are taken from.
+pub trait MomentSource {
+    /// Returns how many steps the moments of each parameter have seen and how many they are, in the
+    /// order of names.
+    fn specs(&self) -> Vec<(String, u64, usize)>;
+
+    /// Returns the moments of a parameter.
+    ///
+    /// # Errors
+    /// If there are none, or the process that has them is gone.
+    fn values(&mut self, name: &str, moment: Moment) -> Result<Cow<'_, [f32]>, Error>;
+}
+
+impl MomentSource for &AdamW {
+    fn specs(&self) -> Vec<(String, u64, usize)> {
+        let all = self.moments.iter();
+        all.map(|(name, moments)| (name.clone(), moments.steps, moments.first.len())).collect()
+    }
+
+    fn values(&mut self, name: &str, moment: Moment) -> Result<Cow<'_, [f32]>, Error> {
+        let Some(moments) = self.moments.get(name) else {
+            return Err(Error::NoParameter { name: name.to_owned() });
+        };
+        Ok(Cow::Borrowed(moments.values(moment)))
+    }
 }
 
 /// `AdamW` as `torch.optim.AdamW` computes it.

@@ -1,16 +1,18 @@
 //! One step of the optimizer: gradients of some micro-batches, clipped once, applied once.
 
-use std::collections::BTreeMap;
+use bytes::Bytes;
 
 use crate::data::Sample;
 use crate::optimizer::AdamW;
-use crate::parallel::Collective;
+use crate::parallel::{
+    Collective, Exchange, Plan, Reader, Sums, Tag, Writer, read_values, unpack, write_values,
+};
 use crate::{Error, Learner};
 
 /// What a step did.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepReport {
-    /// The loss of each micro-batch.
+    /// The loss of each micro-batch, those of other processes too.
     pub micro_losses: Vec<f32>,
     /// The norm of all gradients together, before it was clipped.
     pub grad_norm: f64,
@@ -27,97 +29,184 @@ impl StepReport {
 }
 
 /// The gradients of one step, added up over its micro-batches.
-#[derive(Clone, Debug, Default)]
-pub struct Accumulator {
-    sums: BTreeMap<String, Vec<f32>>,
-    report: Option<StepReport>,
+///
+/// Every process adds the same number of micro-batches; those of the step are the first ones of all
+/// processes in the order of ranks, then the second ones, and so on.
+#[derive(Debug)]
+pub struct Accumulator<'a> {
+    plan: &'a Plan,
+    /// The sums of the parameters that are kept here.
+    sums: Sums,
+    /// Reaches the other processes, if there are any.
+    exchange: Option<Exchange<'a>>,
+    report: StepReport,
 }
 
-impl Accumulator {
-    /// Adds a micro-batch.
+impl<'a> Accumulator<'a> {
+    /// Starts a step.
+    pub fn new(plan: &'a Plan, group: &dyn Collective) -> Self {
+        let exchange = (group.world() > 1).then(|| Exchange::new(plan, group));
+        let sums = vec![None; plan.num_parameters()];
+        Self { plan, sums, exchange, report: StepReport::default() }
+    }
+
+    /// Adds a micro-batch; its gradients travel while it is computed.
     ///
     /// # Errors
-    /// If the model cannot compute its gradients.
-    pub fn add(&mut self, learner: &dyn Learner, batch: &[Sample]) -> Result<(), Error> {
-        let sums = &mut self.sums;
+    /// If the model cannot compute its gradients, or another process is gone.
+    pub fn add(
+        &mut self,
+        learner: &dyn Learner,
+        batch: &[Sample],
+        group: &mut dyn Collective,
+    ) -> Result<(), Error> {
+        let Self { plan, sums, exchange, report } = self;
         let loss = learner.gradients(batch, &mut |name, grad| {
-            match sums.get_mut(name) {
-                Some(sum) => sum.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad),
-                None => {
-                    sums.insert(name.to_owned(), grad.to_vec());
+            let Some(parameter) = plan.find(name) else {
+                return Err(Error::NoParameter { name: name.to_owned() });
+            };
+            match (&mut *exchange, &mut sums[parameter]) {
+                (Some(exchange), _) => exchange.put((parameter, grad), sums, group)?,
+                (None, Some(sum)) => {
+                    sum.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad);
                 }
+                (None, none) => *none = Some(grad.to_vec()),
             }
             Ok(())
         })?;
-        let report = self.report.get_or_insert_with(|| StepReport {
-            micro_losses: Vec::new(),
-            grad_norm: 0.0,
-            num_labels: 0,
-        });
+        if let Some(exchange) = exchange {
+            exchange.end_micro_batch(group)?;
+        }
         report.micro_losses.push(loss.mean);
         report.num_labels += loss.num_labels;
         Ok(())
     }
 
-    /// Returns whether every loss so far is a number.
-    pub fn is_finite(&self) -> bool {
-        self.report.iter().flat_map(|report| &report.micro_losses).all(|loss| loss.is_finite())
-    }
-
-    /// Averages the gradients over micro-batches and processes, and returns what the step saw. The
-    /// norm is that of the mean.
+    /// Averages the gradients over micro-batches and processes, and returns what the step saw, the
+    /// same in each process. The norm is that of the mean.
     ///
     /// # Errors
     /// If another process is gone.
-    pub fn reduce(
-        &mut self,
-        learner: &dyn Learner,
-        group: &mut dyn Collective,
-    ) -> Result<StepReport, Error> {
-        let mut report = self.report.take().unwrap_or_else(|| StepReport {
-            micro_losses: Vec::new(),
-            grad_norm: 0.0,
-            num_labels: 0,
-        });
-        let world = group.world();
-        let share = 1.0 / (report.micro_losses.len().max(1) * world) as f32;
-        let mut squares = 0.0;
-        for parameter in learner.parameters() {
-            if world > 1 {
-                // Another process may have reached what this one has not.
-                let len = parameter.num_elements();
-                let sum = self.sums.entry(parameter.name.clone()).or_insert_with(|| vec![0.0; len]);
-                group.all_reduce_sum(sum)?;
-            }
-            if let Some(sum) = self.sums.get_mut(&parameter.name) {
+    pub fn reduce(&mut self, group: &mut dyn Collective) -> Result<StepReport, Error> {
+        let own = std::mem::take(&mut self.report);
+        if let Some(exchange) = &mut self.exchange {
+            exchange.finish(own.micro_losses.len(), &mut self.sums, group)?;
+        }
+        let share = 1.0 / (own.micro_losses.len().max(1) * group.world()) as f32;
+        let mut squares = vec![None; self.sums.len()];
+        for (sum, squares) in self.sums.iter_mut().zip(&mut squares) {
+            if let Some(sum) = sum {
                 for value in sum.iter_mut() {
                     *value *= share;
                 }
-                squares += kernels::sum_of_squares(sum);
+                *squares = Some(kernels::sum_of_squares(sum));
             }
         }
-        report.grad_norm = squares.sqrt();
+        let mut report = agree(own, &mut squares, group)?;
+        // In the order of names, whoever keeps them.
+        report.grad_norm = squares.iter().flatten().sum::<f64>().sqrt();
         Ok(report)
     }
 
     /// Changes the parameters by the reduced gradients, whose norm is `grad_norm`.
     ///
     /// # Errors
-    /// If the model does not have a parameter that a gradient came for.
+    /// If the model does not have a parameter that a gradient came for, or another process is gone.
     pub fn apply(
         &self,
         learner: &dyn Learner,
         optimizer: &mut AdamW,
         (grad_norm, lr): (f64, f64),
+        group: &mut dyn Collective,
     ) -> Result<(), Error> {
         let clip = optimizer.config().clip_norm;
         // As torch.nn.utils.clip_grad_norm_ does it.
         let scale = if clip > 0.0 { (clip / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
-        for (name, grad) in &self.sums {
-            learner.change(name, &mut |values| {
-                optimizer.update(name, values, (grad, scale as f32, lr));
-            })?;
+        // Nobody else needs the values of one process.
+        let (rank, is_told) = (group.rank(), group.world() > 1);
+        for bucket in self.plan.buckets().iter().filter(|bucket| bucket.owner == rank) {
+            let head = bucket.parameters.len();
+            let mut message = vec![0; if is_told { head + bucket.len * 4 } else { 0 }];
+            let (flags, bytes) = message.split_at_mut(if is_told { head } else { 0 });
+            for (slot, parameter) in bucket.parameters.iter().enumerate() {
+                let Some(grad) = &self.sums[*parameter] else { continue };
+                let name = &self.plan.names()[*parameter];
+                let start = self.plan.place(*parameter).1 * 4;
+                learner.change(name, &mut |values| {
+                    optimizer.update(name, values, (grad, scale as f32, lr));
+                    if is_told {
+                        flags[slot] = 1;
+                        write_values(values, &mut bytes[start..start + values.len() * 4]);
+                    }
+                })?;
+            }
+            let message = Bytes::from(message);
+            for other in (0..group.world()).filter(|other| *other != rank) {
+                group.send(other, Tag::VALUES, message.clone())?;
+            }
+        }
+        self.follow(learner, group)
+    }
+
+    /// Takes over the new values of what others keep.
+    fn follow(&self, learner: &dyn Learner, group: &mut dyn Collective) -> Result<(), Error> {
+        for (at, bucket) in self.plan.buckets().iter().enumerate() {
+            if bucket.owner != group.rank() {
+                let message = group.receive(bucket.owner, Tag::VALUES)?;
+                unpack(self.plan, at, &message, &mut |parameter, bytes| {
+                    let name = &self.plan.names()[parameter];
+                    learner.change(name, &mut |values| {
+                        values.iter_mut().zip(read_values(bytes)).for_each(|(v, new)| *v = new);
+                    })
+                })?;
+            }
         }
         Ok(())
     }
+}
+
+/// Puts together what the processes saw; `squares` are those of the parameters kept here, and then
+/// of all.
+fn agree(
+    own: StepReport,
+    squares: &mut [Option<f64>],
+    group: &mut dyn Collective,
+) -> Result<StepReport, Error> {
+    if group.world() == 1 {
+        return Ok(own);
+    }
+    let mut writer = Writer::default();
+    writer.put(own.num_labels as u64);
+    writer.put(own.micro_losses.len() as u64);
+    for loss in &own.micro_losses {
+        writer.put(u64::from(loss.to_bits()));
+    }
+    let kept = squares.iter().enumerate().filter_map(|(at, squares)| Some((at, (*squares)?)));
+    let kept: Vec<(usize, f64)> = kept.collect();
+    writer.put(kept.len() as u64);
+    for (at, squares) in kept {
+        writer.put(at as u64);
+        writer.put(squares.to_bits());
+    }
+    let mut report = StepReport::default();
+    let mut losses = Vec::new();
+    for message in group.gather(writer.finish())? {
+        let mut reader = Reader::new(&message);
+        report.num_labels += reader.take()? as usize;
+        let num_losses = reader.take()?;
+        for step in 0..num_losses {
+            losses.push((step, f32::from_bits(reader.take()? as u32)));
+        }
+        for _ in 0..reader.take()? {
+            let at = reader.take()? as usize;
+            let found = f64::from_bits(reader.take()?);
+            if let Some(squares) = squares.get_mut(at) {
+                *squares = Some(found);
+            }
+        }
+    }
+    // The first micro-batches of all processes, then the second ones.
+    losses.sort_by_key(|(step, _)| *step);
+    report.micro_losses = losses.into_iter().map(|(_, loss)| loss).collect();
+    Ok(report)
 }

@@ -12,7 +12,7 @@ use train::Learner;
 use train::data::{EncodedText, Sample};
 use train::learner::{AkiLearner, AkiTraining};
 use train::optimizer::{AdamW, AdamWConfig};
-use train::parallel::Alone;
+use train::parallel::{Alone, Plan};
 use train::recipe::{ComputeRecipe, ModelRecipe, Start};
 use train::schedule::{Decay, Schedule};
 use train::step::Accumulator;
@@ -131,17 +131,18 @@ fn train(description: &Description, model: &Model, samples: &[Sample]) -> Result
         warmup_steps: description.warmup_steps,
         steps: description.total_steps,
     };
+    let plan = Plan::new(learner.parameters(), 1)?;
     let mut curve = Vec::new();
     for step in 0..description.total_steps {
-        let mut gradients = Accumulator::default();
+        let mut gradients = Accumulator::new(&plan, &Alone);
         // Every step sees the same samples.
         let batches = samples.chunks(description.micro_batch.max(1)).cycle();
         for batch in batches.take(description.accumulation) {
-            gradients.add(&learner, batch)?;
+            gradients.add(&learner, batch, &mut Alone)?;
         }
-        let report = gradients.reduce(&learner, &mut Alone)?;
+        let report = gradients.reduce(&mut Alone)?;
         let lr = schedule.lr_at(step);
-        gradients.apply(&learner, &mut optimizer, (report.grad_norm, lr))?;
+        gradients.apply(&learner, &mut optimizer, (report.grad_norm, lr), &mut Alone)?;
         let grad_norm_before_clip = report.grad_norm;
         curve.push(Point { step, lr, micro_losses: report.micro_losses, grad_norm_before_clip });
     }

@@ -272,6 +272,15 @@ impl Loader {
     }
 }
 
+/// Returns which of the places of several processes in one stream is behind everything that any of
+/// them has seen; of places that are not a loader's it is the last.
+///
+/// Processes replace bad samples by tasks of their own share, so the others may be some tasks back:
+/// going on from here leaves those out and repeats none.
+pub fn furthest(positions: &[Value]) -> Option<&Value> {
+    positions.iter().max_by_key(|position| position["num_tasks"].as_u64())
+}
+
 impl Drop for Loader {
     fn drop(&mut self) {
         self.is_stopped.store(true, Ordering::Relaxed);

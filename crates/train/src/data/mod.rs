@@ -26,7 +26,7 @@ pub use self::augment::{Augment, Augmentation, BoxHandling, Crop};
 pub use self::captions::CaptionKind;
 pub use self::encode::{EncodedText, Encoder, EncoderConfig, SegmentOrder};
 pub use self::error::Error;
-pub use self::loader::{Batch, Loader, LoaderConfig, Share};
+pub use self::loader::{Batch, Loader, LoaderConfig, Share, furthest};
 pub use self::mixture::{Mixed, Mixture};
 pub use self::open::{SourceContext, check_data, open_source};
 pub use self::rng::SampleRng;

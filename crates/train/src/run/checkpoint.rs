@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Error;
-use crate::optimizer::Moments;
+use crate::optimizer::{Moment, MomentSource, Moments};
 
 const STATE: &str = "state.json";
 const MOMENTS: &str = "optimizer.safetensors";
@@ -54,11 +54,14 @@ pub struct Found {
 }
 
 impl Found {
-    /// Reads the moments of the optimizer.
+    /// Reads the optimizer's moments of the parameters that are kept here.
     ///
     /// # Errors
     /// If the file is broken.
-    pub fn moments(&self) -> Result<BTreeMap<String, Moments>, Error> {
+    pub fn moments(
+        &self,
+        is_kept: &dyn Fn(&str) -> bool,
+    ) -> Result<BTreeMap<String, Moments>, Error> {
         let path = self.path.join(MOMENTS);
         if self.state.moment_steps.is_empty() {
             return Ok(BTreeMap::new());
@@ -73,13 +76,19 @@ impl Found {
                 }),
             }
         };
-        let moments = self.state.moment_steps.iter().map(|(name, steps)| {
+        let kept = self.state.moment_steps.iter().filter(|(name, _)| is_kept(name));
+        let moments = kept.map(|(name, steps)| {
             let first = values(format!("{FIRST}{name}"))?;
             let second = values(format!("{SECOND}{name}"))?;
             Ok((name.clone(), Moments { steps: *steps, first, second }))
         });
         moments.collect()
     }
+}
+
+/// Returns where the checkpoint of a step is.
+pub(crate) fn place(run: &Path, step: u64) -> PathBuf {
+    run.join(format!("checkpoint-{step:08}"))
 }
 
 /// Writes a checkpoint of a run; `write` puts the model and what belongs to it into a directory.
@@ -89,10 +98,10 @@ impl Found {
 pub fn save(
     run: &Path,
     state: &State,
-    moments: &BTreeMap<String, Moments>,
+    moments: &mut dyn MomentSource,
     write: &mut dyn FnMut(&Path) -> Result<(), Error>,
 ) -> Result<PathBuf, Error> {
-    let path = run.join(format!("checkpoint-{:08}", state.step));
+    let path = place(run, state.step);
     let unfinished = run.join(format!("checkpoint-{:08}{UNFINISHED}", state.step));
     let result = fill(&unfinished, state, moments, write).and_then(|()| {
         if path.exists() {
@@ -114,7 +123,7 @@ pub fn save(
 fn fill(
     directory: &Path,
     state: &State,
-    moments: &BTreeMap<String, Moments>,
+    moments: &mut dyn MomentSource,
     write: &mut dyn FnMut(&Path) -> Result<(), Error>,
 ) -> Result<(), Error> {
     if directory.exists() {
@@ -124,7 +133,7 @@ fn fill(
     write(directory)?;
     write_moments(&directory.join(MOMENTS), moments)?;
     let mut state = State {
-        moment_steps: moments.iter().map(|(name, m)| (name.clone(), m.steps)).collect(),
+        moment_steps: moments.specs().into_iter().map(|(name, steps, _)| (name, steps)).collect(),
         ..state.clone()
     };
     state.files = sizes(directory)?;
@@ -138,22 +147,22 @@ fn fill(
     sync(directory)
 }
 
-fn write_moments(path: &Path, moments: &BTreeMap<String, Moments>) -> Result<(), Error> {
+fn write_moments(path: &Path, moments: &mut dyn MomentSource) -> Result<(), Error> {
     let mut specs = Vec::new();
-    let mut values: BTreeMap<String, &[f32]> = BTreeMap::new();
-    for (name, moment) in moments {
-        for (prefix, value) in [(FIRST, &moment.first), (SECOND, &moment.second)] {
-            let name = format!("{prefix}{name}");
-            let shape = vec![value.len()];
-            specs.push(TensorSpec { name: name.clone(), dtype: Dtype::F32, shape });
-            values.insert(name, value);
+    let mut sources: BTreeMap<String, (String, Moment)> = BTreeMap::new();
+    for (name, _, len) in moments.specs() {
+        for (prefix, moment) in [(FIRST, Moment::First), (SECOND, Moment::Second)] {
+            let full = format!("{prefix}{name}");
+            specs.push(TensorSpec { name: full.clone(), dtype: Dtype::F32, shape: vec![len] });
+            sources.insert(full, (name.clone(), moment));
         }
     }
     let directory = path.parent().unwrap_or(Path::new("."));
     let staged = directory.join("staged-moments");
     fs::create_dir(&staged).map_err(Error::write(&staged))?;
     ShardPlan::new(specs, usize::MAX)?.write(&staged, |spec, sink| -> Result<(), Error> {
-        for piece in values[&spec.name].chunks(PIECE) {
+        let (name, moment) = &sources[&spec.name];
+        for piece in moments.values(name, *moment)?.chunks(PIECE) {
             let bytes: Vec<u8> = piece.iter().flat_map(|value| value.to_le_bytes()).collect();
             sink.put(&bytes)?;
         }

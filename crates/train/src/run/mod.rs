@@ -10,6 +10,7 @@ mod events;
 mod metrics;
 mod plot;
 
+pub(crate) use self::checkpoint::place;
 pub use self::checkpoint::{Found, State, find, newest, prune, save};
 pub use self::directory::{begin, check, checkpoint_at, resume, vacant};
 pub use self::events::EventFile;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use self::log::Log;
 use crate::data::{self, Sample};
 use crate::optimizer::AdamW;
-use crate::parallel::Collective;
+use crate::parallel::{self, Collective, Plan, Scattered};
 use crate::recipe::{Phase, Recipe, SamplesRecipe};
 use crate::run::{self, Found, State, StepMetrics};
 use crate::step::Accumulator;
@@ -76,7 +76,8 @@ pub struct Answer {
 /// Why an observer failed.
 pub type ObserverError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Watches a run.
+/// Watches a run. Of several processes the first one is told what happens, and all of them are
+/// asked whether to stop.
 pub trait Observer {
     /// Is called when a run starts at a step of `total`.
     fn started(&mut self, step: u64, total: u64) {
@@ -167,21 +168,28 @@ pub fn train(job: Job<'_>, from: Option<Found>) -> Result<Outcome, Error> {
     let mut state = State { recipe: fingerprint, ..State::default() };
     let mut last = None;
     let mut moments = None;
+    let rank = job.group.rank();
+    let plan = Plan::new(job.learner.parameters(), job.group.world())?;
+    agree(job.group, &state.recipe, from.as_ref())?;
     if let Some(found) = from {
-        moments = Some(found.moments()?);
+        let is_ours = |name: &str| plan.find(name).is_none_or(|at| plan.owner(at) == rank);
+        moments = Some(found.moments(&is_ours)?);
         last = Some(found.path);
         state = State { recipe: state.recipe, ..found.state };
     }
-    let (rank, world) = (job.group.rank(), job.group.world());
-    let expected = state.positions.len();
-    if expected > 0 && expected != world {
-        return Err(Error::Processes { expected, found: world });
-    }
-    let position = state.positions.get(rank).cloned();
+    let position = if state.positions.len() == job.group.world() {
+        state.positions.get(rank).cloned()
+    } else {
+        // Another number of processes divides what nobody has seen.
+        data::furthest(&state.positions).cloned()
+    };
+    // One process writes for all of them.
     let log = if rank == 0 { Some(Log::open(job.directory, state.step)?) } else { None };
-    let mut run = Running { job, state, position, log, last };
+    let mut run = Running { job, plan, state, position, log, last };
     let total = run.job.phases.iter().map(|phase| phase.schedule.steps).sum();
-    run.job.observer.started(run.state.step, total);
+    if run.log.is_some() {
+        run.job.observer.started(run.state.step, total);
+    }
     while run.state.phase < run.job.phases.len() {
         let phase = run.job.phases[run.state.phase].clone();
         let mut optimizer = AdamW::new(phase.optimizer.clone());
@@ -199,13 +207,33 @@ pub fn train(job: Job<'_>, from: Option<Found>) -> Result<Outcome, Error> {
     Ok(run.outcome(true))
 }
 
+/// Refuses processes that would not do the same.
+fn agree(group: &mut dyn Collective, recipe: &str, from: Option<&Found>) -> Result<(), Error> {
+    let step =
+        from.map_or_else(|| "the beginning".to_owned(), |f| format!("step {}", f.state.step));
+    let own = format!("{step} of recipe {recipe}");
+    let rank = group.rank();
+    for (other, found) in group.gather(own.clone().into_bytes().into())?.iter().enumerate() {
+        let found = String::from_utf8_lossy(found);
+        if found != own {
+            let reason = format!(
+                "process {rank} starts at {own}, process {other} at {found}; give every process \
+                 the same recipe and run directory, on a file system that all of them see"
+            );
+            return Err(Error::Collective { reason });
+        }
+    }
+    Ok(())
+}
+
 /// A run on its way.
 struct Running<'a> {
     job: Job<'a>,
+    plan: Plan,
     state: State,
     /// Where the data of this process is.
     position: Option<Value>,
-    /// What is written, by one of the processes.
+    /// What is written, by process 0.
     log: Option<Log>,
     last: Option<PathBuf>,
 }
@@ -269,6 +297,12 @@ impl Running<'_> {
         Ok(true)
     }
 
+    /// Returns whether any process was asked to stop.
+    fn is_interrupted(&mut self) -> Result<bool, Error> {
+        let own = u64::from(self.job.observer.is_interrupted());
+        Ok(parallel::sum(self.job.group, &[own])?[0] > 0)
+    }
+
     fn step(
         &mut self,
         phase: &Phase,
@@ -278,18 +312,19 @@ impl Running<'_> {
         let start = Instant::now();
         let failed = |source| Error::Data { phase: phase.name.clone(), source };
         let learner = &*self.job.learner;
-        let mut gradients = Accumulator::default();
-        let (mut num_samples, mut num_positions) = (0, 0);
+        let group = &mut *self.job.group;
+        let mut gradients = Accumulator::new(&self.plan, group);
+        let (mut num_samples, mut num_positions, mut num_bad) = (0, 0, 0);
         for _ in 0..phase.batch.accumulation {
             let batch = data.next_batch(phase.batch.micro_batch).map_err(failed)?;
             num_samples += batch.samples.len() as u64;
-            num_positions += batch.samples.iter().map(|sample| sample.layout.len()).sum::<usize>();
-            self.state.bad_samples += batch.bad as u64;
+            num_positions += batch.samples.iter().map(|s| s.layout.len() as u64).sum::<u64>();
+            num_bad += batch.bad as u64;
             self.position = Some(batch.position);
-            gradients.add(learner, &batch.samples)?;
+            gradients.add(learner, &batch.samples, group)?;
         }
         let step = self.state.step + 1;
-        let report = gradients.reduce(learner, self.job.group)?;
+        let report = gradients.reduce(group)?;
         for (what, found) in [("loss", report.loss()), ("gradient norm", report.grad_norm)] {
             if !found.is_finite() {
                 let last = self.last.clone();
@@ -297,11 +332,12 @@ impl Running<'_> {
             }
         }
         let lr = phase.schedule.lr_at(self.state.phase_step);
-        gradients.apply(learner, optimizer, (report.grad_norm, lr))?;
-        let world = self.job.group.world() as u64;
+        gradients.apply(learner, optimizer, (report.grad_norm, lr), group)?;
+        let counts = parallel::sum(group, &[num_samples, num_positions, num_bad])?;
         self.state.step = step;
         self.state.phase_step += 1;
-        self.state.samples += num_samples * world;
+        self.state.samples += counts[0];
+        self.state.bad_samples += counts[2];
         let seconds = start.elapsed().as_secs_f64().max(1e-9);
         let metrics = StepMetrics {
             step,
@@ -309,8 +345,8 @@ impl Running<'_> {
             training_loss: report.loss(),
             learning_rate: lr,
             gradient_norm: report.grad_norm,
-            samples_per_second: (num_samples * world) as f64 / seconds,
-            tokens_per_second: (num_positions as u64 * world) as f64 / seconds,
+            samples_per_second: counts[0] as f64 / seconds,
+            tokens_per_second: counts[1] as f64 / seconds,
             bad_samples: self.state.bad_samples,
             samples: self.state.samples,
             time: log::now(),
@@ -322,16 +358,8 @@ impl Running<'_> {
         Ok(())
     }
 
-    /// Returns whether any of the processes is to stop.
-    fn is_interrupted(&mut self) -> Result<bool, Error> {
-        let mut votes = [f32::from(u8::from(self.job.observer.is_interrupted()))];
-        self.job.group.all_reduce_sum(&mut votes)?;
-        Ok(votes[0] > 0.0)
-    }
-
     /// Looks at what was held back, where it is time to.
     fn look(&mut self, phase: &Phase, held: &[Vec<Sample>], is_last: bool) -> Result<(), Error> {
-        let Some(log) = &mut self.log else { return Ok(()) };
         let step = self.state.step;
         let is_due = |every: u64| is_last || (every > 0 && step.is_multiple_of(every));
         let recipe = self.job.recipe;
@@ -339,18 +367,15 @@ impl Running<'_> {
             && is_due(validation.every)
             && !held.is_empty()
         {
-            let (mut sum, mut num_labels) = (0.0, 0);
-            for batch in held {
-                let loss = self.job.learner.loss(batch)?;
-                sum += f64::from(loss.mean) * loss.num_labels as f64;
-                num_labels += loss.num_labels;
+            let loss = self.validate(held)?;
+            if let Some(log) = &mut self.log {
+                log.validation(step, loss)?;
+                self.job.observer.validated(step, loss);
             }
-            let loss = sum / num_labels.max(1) as f64;
-            log.validation(step, loss)?;
-            self.job.observer.validated(step, loss);
         }
         if let Some(samples) = &recipe.samples
             && is_due(samples.every)
+            && let Some(log) = &mut self.log
             && let Some(model) = self.job.learner.model()
         {
             let failed = |source| Error::Observer { what: "generating samples", source };
@@ -362,44 +387,57 @@ impl Running<'_> {
         Ok(())
     }
 
+    /// Returns the loss of what was held back; each process looks at some of its batches.
+    fn validate(&mut self, held: &[Vec<Sample>]) -> Result<f64, Error> {
+        let (rank, world) = (self.job.group.rank(), self.job.group.world());
+        let mut losses = vec![0; 2 * held.len()];
+        for (at, batch) in held.iter().enumerate().filter(|(at, _)| at % world == rank) {
+            let loss = self.job.learner.loss(batch)?;
+            losses[2 * at] = u64::from(loss.mean.to_bits());
+            losses[2 * at + 1] = loss.num_labels as u64;
+        }
+        // All others say 0 of a batch.
+        let losses = parallel::sum(self.job.group, &losses)?;
+        let (mut sum, mut num_labels) = (0.0, 0);
+        for loss in losses.chunks_exact(2) {
+            sum += f64::from(f32::from_bits(loss[0] as u32)) * loss[1] as f64;
+            num_labels += loss[1];
+        }
+        Ok(sum / num_labels.max(1) as f64)
+    }
+
     fn save(&mut self, optimizer: &AdamW) -> Result<(), Error> {
-        self.state.positions = match &self.position {
-            Some(position) => gather(self.job.group, position)?,
-            None => Vec::new(),
-        };
+        let (step, directory) = (self.state.step, self.job.directory);
+        self.state.positions = self.positions()?;
+        let mut moments = Scattered::new(&self.plan, optimizer, self.job.group)?;
+        let path = run::place(directory, step);
         if let Some(log) = &mut self.log {
             log.sync()?;
-            let directory = self.job.directory;
             let learner = &*self.job.learner;
             let write = &mut |path: &Path| learner.save(path);
-            let step = self.state.step;
-            let failed =
-                |source| Error::Save { step, last: self.last.clone(), source: Box::new(source) };
-            let path =
-                run::save(directory, &self.state, optimizer.moments(), write).map_err(failed)?;
+            let last = self.last.clone();
+            let failed = |source| Error::Save { step, last, source: Box::new(source) };
+            run::save(directory, &self.state, &mut moments, write).map_err(failed)?;
+            moments.end()?;
             log.picture()?;
             self.job.observer.saved(&path);
-            self.last = Some(path);
             run::prune(directory, self.job.recipe.checkpoints.keep)?;
+        } else {
+            moments.serve()?;
         }
+        self.last = Some(path);
         self.job.group.barrier()
     }
-}
 
-/// Returns the values of all processes, in their order.
-fn gather(group: &mut dyn Collective, value: &Value) -> Result<Vec<Value>, Error> {
-    let own = value.to_string().into_bytes();
-    let mut values = Vec::with_capacity(group.world());
-    for root in 0..group.world() {
-        let is_own = group.rank() == root;
-        let mut len = if is_own { (own.len() as u64).to_le_bytes() } else { [0; 8] };
-        group.broadcast(&mut len, root)?;
-        let len = usize::try_from(u64::from_le_bytes(len)).unwrap_or(usize::MAX);
-        let mut bytes = if is_own { own.clone() } else { vec![0; len] };
-        group.broadcast(&mut bytes, root)?;
-        values.push(serde_json::from_slice(&bytes).map_err(|error| Error::Collective {
-            reason: format!("process {root} sent a position that is none: {error}"),
-        })?);
+    /// Returns where the data of each process is; nothing at the start of a phase.
+    fn positions(&mut self) -> Result<Vec<Value>, Error> {
+        let Some(position) = &self.position else { return Ok(Vec::new()) };
+        let messages = self.job.group.gather(position.to_string().into_bytes().into())?;
+        let read = |message: &bytes::Bytes| {
+            serde_json::from_slice(message).map_err(|error| Error::Collective {
+                reason: format!("a process sent a position that is none: {error}"),
+            })
+        };
+        messages.iter().map(read).collect()
     }
-    Ok(values)
 }

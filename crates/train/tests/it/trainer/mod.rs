@@ -3,6 +3,7 @@
 mod aki;
 mod failures;
 mod optimizer;
+mod parallel;
 mod recipes;
 mod resume;
 mod support;

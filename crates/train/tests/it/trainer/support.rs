@@ -1,4 +1,4 @@
-//! A model of two vectors, data without files, and a watcher that can interrupt.
+//! A model of three vectors, data without files, and a watcher that can interrupt.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use checkpoint::{Bytes, Checkpoint, Dtype, Tensor};
 use sequence::{AttentionPolicy, Layout, Role, TokenId};
 use serde_json::{Value, json};
-use train::data::{self, Sample};
+use train::data::{self, Sample, Share};
 use train::learner::{BatchLoss, GradientSink, ParameterSpec};
-use train::parallel::Alone;
+use train::parallel::{Alone, Collective};
 use train::recipe::{Phase, Recipe};
 use train::run::{Found, StepMetrics};
 use train::trainer::{Batches, FedBatch, Feed, Job, Observer, Outcome, train};
@@ -31,7 +31,11 @@ impl Toy {
     pub(crate) fn new() -> Self {
         let spec =
             |name: &str, len: usize| ParameterSpec { name: name.to_owned(), shape: vec![len] };
-        let specs = vec![spec("lang_model.model.embed_tokens.weight", 16), spec("scale", 16)];
+        let specs = vec![
+            spec("lang_model.model.embed_tokens.weight", 16),
+            spec("rare", 3),
+            spec("scale", 16),
+        ];
         let values = specs.iter().map(|spec| {
             let values = (0..spec.num_elements()).map(|i| (i as f32 * 0.37).sin()).collect();
             (spec.name.clone(), values)
@@ -66,19 +70,29 @@ impl Learner for Toy {
     fn gradients(&self, batch: &[Sample], sink: &mut GradientSink<'_>) -> Result<BatchLoss, Error> {
         *self.calls.borrow_mut() += 1;
         let values = self.values.borrow();
-        let (table, scale) = (&values[&self.specs[0].name], &values["scale"]);
-        let mut grads = [vec![0.0; 16], vec![0.0; 16]];
+        let [table, rare, scale] = [0, 1, 2].map(|at| &values[&self.specs[at].name]);
+        let mut grads = [vec![0.0; 16], vec![0.0; 3], vec![0.0; 16]];
+        let mut is_rare = false;
         let mut sum = 0.0;
         for sample in batch {
             let (from, to) = (sample.ids[0].0 as usize % 16, sample.ids[1].0 as f32 / 100.0);
-            let error = table[from] * scale[from] - to;
+            // Most batches give this parameter no gradient.
+            let more = if from == 3 { rare[1] } else { 0.0 };
+            let error = table[from] * scale[from] + more - to;
             sum += error * error;
             let share = 2.0 * error / batch.len() as f32;
             grads[0][from] += share * scale[from];
-            grads[1][from] += share * table[from];
+            grads[2][from] += share * table[from];
+            if from == 3 {
+                is_rare = true;
+                grads[1][1] += share;
+            }
         }
-        for (spec, grad) in self.specs.iter().zip(&grads) {
-            sink(&spec.name, grad)?;
+        // As in a backward pass, the last ones first.
+        for (spec, grad) in self.specs.iter().zip(&grads).rev() {
+            if spec.name != "rare" || is_rare {
+                sink(&spec.name, grad)?;
+            }
         }
         let broken = self.breaks_at == Some(*self.calls.borrow());
         let mean = if broken { f32::NAN } else { sum / batch.len() as f32 };
@@ -118,17 +132,35 @@ impl Learner for Toy {
     }
 }
 
-/// Samples by number; every seventh cannot be used.
+/// Samples by number; some cannot be used, others are for other processes.
+pub(crate) struct Feeder {
+    /// Every so many samples one is bad; none if it is 0.
+    pub(crate) bad_every: u64,
+    pub(crate) share: Share,
+}
+
+impl Default for Feeder {
+    fn default() -> Self {
+        Self { bad_every: 7, share: Share { index: 0, count: 1, block: 3 } }
+    }
+}
+
 struct Numbers {
     next: u64,
+    bad_every: u64,
+    share: Share,
 }
 
 impl Batches for Numbers {
     fn next_batch(&mut self, len: usize) -> Result<FedBatch, data::Error> {
         let mut batch = FedBatch::default();
         while batch.samples.len() < len {
+            let block = self.next / self.share.block as u64;
             self.next += 1;
-            if self.next.is_multiple_of(7) {
+            if block % self.share.count as u64 != self.share.index as u64 {
+                continue;
+            }
+            if self.bad_every > 0 && self.next.is_multiple_of(self.bad_every) {
                 batch.bad += 1;
                 continue;
             }
@@ -146,8 +178,6 @@ impl Batches for Numbers {
     }
 }
 
-struct Feeder;
-
 impl Feed for Feeder {
     fn open(
         &mut self,
@@ -155,21 +185,24 @@ impl Feed for Feeder {
         index: usize,
         position: Option<&Value>,
     ) -> Result<Box<dyn Batches>, data::Error> {
-        let start = index as u64 * 1000;
+        let start = index as u64 * 9000;
         let next = position.map_or(start, |p| p["next"].as_u64().expect("a number"));
-        Ok(Box::new(Numbers { next }))
+        Ok(Box::new(Numbers { next, bad_every: self.bad_every, share: self.share }))
     }
 
     fn validation(&mut self, _: &Phase) -> Result<Vec<Vec<Sample>>, data::Error> {
-        let mut numbers = Numbers { next: 1 << 32 };
-        Ok(vec![numbers.next_batch(4)?.samples])
+        let mut numbers = Numbers { next: 1 << 32, bad_every: 7, share: Self::default().share };
+        (0..3).map(|_| Ok(numbers.next_batch(4)?.samples)).collect()
     }
 }
 
 /// Interrupts after some steps, and remembers what it saw.
 #[derive(Default)]
 pub(crate) struct Watch {
+    /// After how many steps.
     pub(crate) stop_at: Option<u64>,
+    /// How often it was asked whether to stop.
+    pub(crate) asked: u64,
     pub(crate) steps: Vec<StepMetrics>,
     pub(crate) saved: Vec<PathBuf>,
 }
@@ -184,7 +217,8 @@ impl Observer for Watch {
     }
 
     fn is_interrupted(&mut self) -> bool {
-        self.steps.last().is_some_and(|metrics| Some(metrics.step) == self.stop_at)
+        self.asked += 1;
+        Some(self.asked) == self.stop_at
     }
 }
 
@@ -222,16 +256,27 @@ pub(crate) fn run(
     watch: &mut Watch,
     from: Option<Found>,
 ) -> Result<Outcome, Error> {
-    let recipe = Recipe::parse(RECIPE, "recipe.toml", &[])?;
+    run_with((directory, &[], &mut Feeder::default()), toy, watch, from, &mut Alone)
+}
+
+/// Trains the toy with other settings, among others.
+pub(crate) fn run_with(
+    (directory, settings, feed): (&Path, &[String], &mut Feeder),
+    toy: &mut Toy,
+    watch: &mut Watch,
+    from: Option<Found>,
+    group: &mut dyn Collective,
+) -> Result<Outcome, Error> {
+    let recipe = Recipe::parse(RECIPE, "recipe.toml", settings)?;
     let (recipe, phases) = recipe.resolve()?;
     let job = Job {
         directory,
         recipe: &recipe,
         phases: &phases,
         learner: toy,
-        feed: &mut Feeder,
+        feed,
         observer: watch,
-        group: &mut Alone,
+        group,
     };
     train(job, from)
 }
