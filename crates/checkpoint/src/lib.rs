@@ -112,6 +112,14 @@ impl Checkpoint {
         Self { path: path.to_owned(), tensors, metadata: contents.metadata }
     }
 
+    /// Returns these tensors, and those of `base` whose names are not among them.
+    #[must_use]
+    pub fn over(mut self, mut base: Self) -> Self {
+        base.tensors.append(&mut self.tensors);
+        base.metadata.append(&mut self.metadata);
+        Self { path: self.path, ..base }
+    }
+
     /// Returns the path that was opened, `<embedded>` if there is none.
     pub fn path(&self) -> &Path {
         &self.path

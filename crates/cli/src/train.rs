@@ -18,9 +18,10 @@ use train::trainer::{Job, Outcome};
 use crate::args::TrainArgs;
 use crate::environment::Environment;
 use crate::interrupt::Interrupt;
-use crate::load::{self, Model};
+use crate::load;
 use crate::report::{Failure, Interrupted};
 use crate::{compute, output};
+use learner::Origin;
 use request::Request;
 use watch::Watch;
 
@@ -82,15 +83,9 @@ fn train(
     let Request { recipe, phases, directory } = request;
     let is_first = group.rank() == 0;
     let from = start(request, args, is_first)?;
-    let model = match &from {
-        // The weights of a run with adapters have these merged in.
-        Some(found) if recipe.lora.is_none() => {
-            Model::Files { dir: found.path.clone(), weights: found.path.clone() }
-        }
-        _ => Model::locate(&recipe.model.init, environment)?,
-    };
-    let config = model.config()?;
-    let (tokenizer, preprocessor) = (model.tokenizer()?, load::preprocessor(&config));
+    let origin = Origin::locate(recipe, from.as_ref(), environment)?;
+    let config = origin.config()?;
+    let (tokenizer, preprocessor) = (origin.tokenizer()?, load::preprocessor(&config));
     let mut watch = Watch::new(request, (&config, &tokenizer), interrupt.arm())?;
     warnings::show(watch.bar());
     let template = prompt::ChatTemplate::default();
@@ -102,7 +97,7 @@ fn train(
     if is_first {
         watch.announce(&config);
     }
-    let mut learner = learner::load((&model, from.as_ref()), request, group.rank())?;
+    let mut learner = learner::load((&origin, from.as_ref()), request, group.rank())?;
     // Only now: what could not even start leaves nothing behind.
     if is_first {
         run::begin(directory, recipe)?;

@@ -244,3 +244,25 @@ fn a_wrong_index_is_refused() {
     );
     refused("{}", &format!("{index} is not a valid index of shards: missing field `weight_map`"));
 }
+
+#[test]
+fn a_checkpoint_over_another_one_hides_what_both_have() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, tensors: &[(&str, f32)]| {
+        let path = directory.path().join(name);
+        let tensor = |value: f32| checkpoint::Tensor {
+            dtype: Dtype::F32,
+            shape: vec![1],
+            bytes: value.to_le_bytes().to_vec().into(),
+        };
+        let tensors: Vec<_> = tensors.iter().map(|(name, v)| (*name, tensor(*v))).collect();
+        checkpoint::save_file(&path, tensors.iter().map(|(name, t)| (*name, t))).unwrap();
+        Checkpoint::open(&path).unwrap()
+    };
+    let base = file("base.safetensors", &[("a", 1.0), ("b", 2.0)]);
+    let both = file("top.safetensors", &[("b", 3.0), ("c", 4.0)]).over(base);
+    let value = |name: &str| both.tensor(name).unwrap().to_f32_vec().unwrap()[0].to_bits();
+    assert_eq!(both.names().collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!(["a", "b", "c"].map(value), [1.0_f32, 3.0, 4.0].map(f32::to_bits));
+    assert!(both.path().ends_with("top.safetensors"));
+}

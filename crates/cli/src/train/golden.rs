@@ -17,7 +17,7 @@ use train::recipe::{ComputeRecipe, ModelRecipe, Start};
 use train::schedule::{Decay, Schedule};
 use train::step::Accumulator;
 
-use super::learner;
+use super::learner::Origin;
 use crate::load::Model;
 use crate::output;
 use crate::report::Failure;
@@ -82,7 +82,7 @@ pub(crate) fn run(directory: &Path, json: bool) -> Result<()> {
     let description: Description = serde_json::from_str(&text)
         .with_context(|| format!("`{}` does not describe a training curve", path.display()))?;
     let model = directory.join("model");
-    let model = Model::Files { dir: model.clone(), weights: model };
+    let model = Origin::new(Model::Files { dir: model.clone(), weights: model });
     let samples = samples(directory, &model)?;
     let curve = train(&description, &model, &samples)?;
     let loss = |step: &Point| {
@@ -106,13 +106,14 @@ pub(crate) fn run(directory: &Path, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn train(description: &Description, model: &Model, samples: &[Sample]) -> Result<Vec<Point>> {
+fn train(description: &Description, model: &Origin, samples: &[Sample]) -> Result<Vec<Point>> {
     let recipe = ModelRecipe {
-        init: model.to_string(),
+        init: String::new(),
+        base: None,
         start: Start::Scratch,
         frozen: description.frozen.clone().into(),
     };
-    let files = learner::files(model)?;
+    let files = model.files()?;
     let compute = ComputeRecipe::default();
     let training = AkiTraining { model: recipe, compute, lora: None, seed: 0 };
     let mut learner = AkiLearner::load(files, training)?;
@@ -150,7 +151,7 @@ fn train(description: &Description, model: &Model, samples: &[Sample]) -> Result
 }
 
 /// Reads the samples of `train_batch.safetensors`, one for each row, padding left out.
-fn samples(directory: &Path, model: &Model) -> Result<Vec<Sample>> {
+fn samples(directory: &Path, model: &Origin) -> Result<Vec<Sample>> {
     let config = model.config()?;
     let special = SpecialTokens::find(&model.tokenizer()?)?;
     let path = directory.join("train_batch.safetensors");

@@ -3,15 +3,15 @@
 use anyhow::Result;
 use train::memory::Footprint;
 
+use super::learner::Origin;
 use super::request::Request;
 use crate::environment::Environment;
-use crate::load::Model;
 use crate::{files, output};
 
 /// Prints a recipe that is complete, with figures in comments above it.
 pub(crate) fn print(request: &Request, environment: &Environment) -> Result<()> {
     let recipe = &request.recipe;
-    let config = Model::locate(&recipe.model.init, environment)?.config()?;
+    let config = Origin::locate(recipe, None, environment)?.config()?;
     let footprint = Footprint::predict(&config, recipe, &request.phases);
     let mut text = format!("# directory    {}\n", request.directory.display());
     for phase in &request.phases {

@@ -69,6 +69,10 @@ fn default_seed() -> u64 {
 pub struct ModelRecipe {
     /// A directory, a file, a hub id, `miniature` or a run.
     pub init: String,
+    /// The model that has what `init` lacks, where that is a file of trained tensors only: other
+    /// tensors, the configuration and the tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
     /// What of it is taken up.
     #[serde(default)]
     pub start: Start,

@@ -134,8 +134,8 @@ impl Recipe {
     /// Returns what of the recipe decides what is learned from given weights: a run may go on with
     /// anything else changed.
     fn learned(&self) -> Result<Self, Error> {
-        let model =
-            ModelRecipe { init: String::new(), start: Start::Scratch, ..self.model.clone() };
+        let (init, base, start) = (String::new(), None, Start::Scratch);
+        let model = ModelRecipe { init, base, start, ..self.model.clone() };
         let mut compute = ComputeRecipe { loader_threads: None, ..self.compute.clone() };
         // Where features are kept does not matter, but that they are: they are computed otherwise.
         compute.feature_cache = compute.feature_cache.map(|_| PathBuf::new());

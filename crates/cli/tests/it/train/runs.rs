@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use checkpoint::Checkpoint;
 use serde_json::Value;
 
 use super::support::{Place, curve, data, two_phases};
@@ -40,6 +41,23 @@ fn a_run_starts_from_the_weights_of_another_run() {
     let [first, second] = [first, second].map(|place| curve(&place.run(), "training_loss"));
     assert_eq!(second.len(), 12);
     assert!((first[0] - second[0]).abs() > 1e-3, "{first:?} {second:?}");
+}
+
+#[test]
+fn what_a_file_of_trained_tensors_lacks_comes_from_a_base() {
+    let golden = Checkpoint::open(goldens("base/model")).expect("the goldens are there");
+    let place = Place::new(&two_phases());
+    let file = place.run().with_file_name("trained.safetensors");
+    let tensors = golden.names().filter(|name| !name.starts_with("vision_encoder."));
+    let tensors = tensors.map(|name| (name, golden.tensor(name).expect("it has a name")));
+    checkpoint::save_file(&file, tensors).expect("written");
+    let short = ["--set", "phases.0.schedule.steps=2", "--set", "phases.1.schedule.steps=1"];
+    let init = format!("model.init={}", file.display());
+    aki(place.args(&[&short[..], &["--set", &init, "--set", "model.base=miniature"]].concat()))
+        .success();
+    let whole = Place::new(&two_phases());
+    aki(whole.args(&short)).success();
+    assert!(place.learned(3) == whole.learned(3));
 }
 
 #[test]
