@@ -9,7 +9,7 @@ use train::Learner;
 use train::data::Sample;
 use train::learner::{AkiFiles, AkiLearner, AkiTraining};
 use train::optimizer::{AdamW, AdamWConfig};
-use train::parallel::Alone;
+use train::parallel::{Alone, Plan};
 use train::recipe::{LoraRecipe, Recipe};
 use train::step::Accumulator;
 
@@ -66,11 +66,13 @@ fn gradients(learner: &AkiLearner, batch: &[Sample]) -> (BTreeMap<String, Vec<f3
 /// Does some steps.
 fn learn(learner: &AkiLearner, steps: usize) {
     let mut optimizer = AdamW::new(AdamWConfig::default());
+    let plan = Plan::new(learner.parameters(), 1).expect("one process");
     for _ in 0..steps {
-        let mut gradients = Accumulator::default();
-        gradients.add(learner, &samples()).expect("it computes");
-        let report = gradients.reduce(learner, &mut Alone).expect("alone");
-        gradients.apply(learner, &mut optimizer, (report.grad_norm, 1e-3)).expect("it has all");
+        let mut gradients = Accumulator::new(&plan, &Alone);
+        gradients.add(learner, &samples(), &mut Alone).expect("it computes");
+        let report = gradients.reduce(&mut Alone).expect("alone");
+        let how = (report.grad_norm, 1e-3);
+        gradients.apply(learner, &mut optimizer, how, &mut Alone).expect("it has all");
     }
 }
 
