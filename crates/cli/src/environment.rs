@@ -1,10 +1,12 @@
 //! The environment variables that Aki reads. Nothing else in the workspace reads any.
 #![allow(clippy::disallowed_methods, reason = "this is the one place that reads them")]
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use train::parallel::Launch;
 
 use crate::report::Failure;
 
@@ -23,6 +25,8 @@ pub(crate) struct Environment {
     pub(crate) threads: Option<usize>,
     /// The user's home directory.
     pub(crate) home: Option<PathBuf>,
+    /// What launchers of several processes say, by variable: those of torchrun, `OpenMPI`, Slurm.
+    pub(crate) launch: BTreeMap<&'static str, String>,
 }
 
 impl Environment {
@@ -55,6 +59,7 @@ impl Environment {
             }),
             threads,
             home: set("HOME").or_else(|| set("USERPROFILE")).map(PathBuf::from),
+            launch: Launch::variables().filter_map(|name| Some((name, text(name)?))).collect(),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The processes that train together.
 
 use anyhow::Result;
-use train::parallel::{Alone, Collective};
+use train::parallel::{Collective, Launch};
 
 use crate::environment::Environment;
 
@@ -9,7 +9,7 @@ use crate::environment::Environment;
 ///
 /// # Errors
 /// If they cannot be reached.
-#[allow(clippy::unnecessary_wraps, reason = "joining others can fail")]
-pub(crate) fn join(_environment: &Environment) -> Result<Box<dyn Collective>> {
-    Ok(Box::new(Alone))
+pub(crate) fn join(environment: &Environment) -> Result<Box<dyn Collective>> {
+    let launch = Launch::from_vars(|name| environment.launch.get(name).cloned())?;
+    Ok(launch.connect()?)
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Collective, Tag};
+use super::{Collective, Tag, gone};
 use crate::Error;
 
 /// Makes members of a group that lives in one process, each for a thread of its own.
@@ -62,10 +62,7 @@ impl Post {
     fn check(&self, other: usize) -> Result<(), Error> {
         match self.is_gone.get(other) {
             Some(false) => Ok(()),
-            Some(true) => {
-                let reason = format!("process {other} has ended; what it wrote last says why");
-                Err(Error::Collective { reason })
-            }
+            Some(true) => Err(gone(other)),
             None => {
                 let reason = format!("there is no process {other} of {}", self.is_gone.len());
                 Err(Error::Collective { reason })

@@ -78,6 +78,9 @@ impl Launch {
     pub fn connect(&self) -> Result<Box<dyn Collective>, Error> {
         match self.world {
             1 => Ok(Box::new(Alone)),
+            #[cfg(feature = "mpi")]
+            _ => Ok(Box::new(super::Mpi::connect(self)?)),
+            #[cfg(not(feature = "mpi"))]
             world => Err(Error::WithoutMpi { world }),
         }
     }

@@ -12,6 +12,8 @@ mod exchange;
 mod group;
 mod launch;
 mod moments;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod plan;
 mod words;
 
@@ -23,6 +25,8 @@ pub(crate) use self::exchange::{Exchange, Sums, unpack};
 pub use self::group::{Group, Member};
 pub use self::launch::Launch;
 pub(crate) use self::moments::Scattered;
+#[cfg(feature = "mpi")]
+pub use self::mpi::Mpi;
 pub use self::plan::{Bucket, Plan};
 pub(crate) use self::words::{Reader, Writer, read_values, write_values};
 
@@ -149,4 +153,10 @@ pub fn sum(group: &mut dyn Collective, counts: &[u64]) -> Result<Vec<u64>, Error
         }
     }
     Ok(sums)
+}
+
+/// Returns that a process will not say anything any more.
+fn gone(process: usize) -> Error {
+    let reason = format!("process {process} has ended; what it wrote last says why");
+    Error::Collective { reason }
 }
