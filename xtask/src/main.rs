@@ -43,6 +43,7 @@ const STEPS: &[Step] = &[
     Step { name: "doc", about: "the API documentation builds without warnings", run: doc },
     Step { name: "readme", about: "the commands of README.md work", run: docs::readme },
     Step { name: "miniature", about: "the bundled model, end to end", run: miniature::check },
+    Step { name: "mpi", about: "processes that train together, if MPI is installed", run: mpi },
     Step { name: "test", about: "all tests and doc-tests", run: suite::run },
 ];
 
@@ -114,4 +115,17 @@ fn deny(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     cargo(workspace, &["deny", "check", "bans", "licenses", "sources"])
+}
+
+fn mpi(workspace: &Workspace) -> Result<()> {
+    for program in ["mpirun", "mpicc"] {
+        if !installed(workspace, program) {
+            println!("skipped: no `{program}`; Debian has it in libopenmpi-dev and openmpi-bin");
+            return Ok(());
+        }
+    }
+    let features = ["--quiet", "-p", "cli", "-p", "train", "--features", "cli/mpi,train/mpi"];
+    let lints = ["--all-targets", "--", "-D", "warnings"];
+    cargo(workspace, &[&["clippy"], &features[..], &lints].concat())?;
+    cargo(workspace, &["test", "--quiet", "-p", "cli", "--features", "mpi", "--test", "it", "mpi"])
 }

@@ -85,3 +85,52 @@ impl Launch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(vars: &[(&str, &str)]) -> Result<Launch, String> {
+        let find = |name: &str| vars.iter().find(|(found, _)| *found == name);
+        Launch::from_vars(|name| find(name).map(|(_, value)| (*value).to_owned()))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_launcher_is_understood() {
+        assert_eq!(of(&[]), Ok(Launch::default()));
+        for (launcher, [rank, world, local]) in LAUNCHERS {
+            let launch = of(&[(rank, "5"), (world, "8"), (local, "1")]).unwrap();
+            let expected = Launch { rank: 5, world: 8, local_rank: 1, launcher: Some(launcher) };
+            assert_eq!(launch, expected);
+        }
+    }
+
+    #[test]
+    fn the_launcher_next_to_the_process_counts() {
+        let slurm = [("SLURM_PROCID", "0"), ("SLURM_NTASKS", "1")];
+        let inner = [("OMPI_COMM_WORLD_RANK", "3"), ("OMPI_COMM_WORLD_SIZE", "4")];
+        let launch = of(&[slurm, inner].concat()).unwrap();
+        assert_eq!((launch.rank, launch.world, launch.launcher), (3, 4, Some("OpenMPI")));
+        let torchrun = [("RANK", "1"), ("WORLD_SIZE", "2")];
+        assert_eq!(of(&[slurm, inner, torchrun].concat()).unwrap().launcher, Some("torchrun"));
+    }
+
+    #[test]
+    fn a_rank_without_a_number_of_processes_says_nothing() {
+        assert_eq!(of(&[("RANK", "3"), ("WORLD_SIZE", "")]), Ok(Launch::default()));
+    }
+
+    #[test]
+    fn variables_that_make_no_sense_are_refused() {
+        assert_eq!(
+            of(&[("RANK", "first"), ("WORLD_SIZE", "2")]).unwrap_err(),
+            "environment variable `RANK` is `first`, expected a number from 0"
+        );
+        assert_eq!(
+            of(&[("SLURM_PROCID", "4"), ("SLURM_NTASKS", "4")]).unwrap_err(),
+            "environment variable `SLURM_PROCID` is `4`, expected a number below 4, the number of \
+             processes"
+        );
+    }
+}

@@ -139,3 +139,41 @@ fn numbered(name: &str) -> Vec<(u64, String)> {
         .map(|part| part.parse().map_or((u64::MAX, part.to_owned()), |n| (n, String::new())))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn specs(lens: &[(&str, usize)]) -> Vec<ParameterSpec> {
+        let spec = |(name, len): &(&str, usize)| ParameterSpec {
+            name: (*name).to_owned(),
+            shape: vec![*len],
+        };
+        lens.iter().map(spec).collect()
+    }
+
+    #[test]
+    fn owners_have_about_the_same_and_everything_has_one() {
+        let specs = specs(&[("a", 100), ("b", 7), ("c", 60), ("d", 40), ("e", 8), ("f", 0)]);
+        let plan = Plan::new(&specs, 2).unwrap();
+        let load = |rank| -> usize {
+            (0..6).filter(|at| plan.owner(*at) == rank).map(|at| plan.len(at)).sum()
+        };
+        assert_eq!([load(0), load(1)], [108, 107]);
+        let all: Vec<_> = plan.buckets().iter().flat_map(|bucket| &bucket.parameters).collect();
+        assert_eq!(all.len(), 6);
+        for bucket in plan.buckets() {
+            assert!(bucket.parameters.iter().all(|at| plan.owner(*at) == bucket.owner));
+        }
+    }
+
+    #[test]
+    fn buckets_are_filled_from_the_end_of_the_model_and_are_not_large() {
+        let specs = specs(&[("l.1.w", 10), ("l.10.w", 10), ("l.2.w", 10), ("l.9.w", 10)]);
+        let plan = Plan::with_bucket_bytes(&specs, 1, 80).unwrap();
+        let buckets: Vec<_> = plan.buckets().iter().map(|b| b.parameters.as_slice()).collect();
+        assert_eq!(buckets, [[1, 3], [2, 0]]);
+        assert_eq!(plan.place(0), (1, 10));
+        assert_eq!(Plan::with_bucket_bytes(&specs, 1, 4).unwrap().buckets().len(), 4);
+    }
+}

@@ -2,6 +2,7 @@
 
 mod faults;
 mod golden;
+mod mpi;
 // Needs `image` and `tar`.
 #[path = "../../../../train/tests/it/data/originals.rs"]
 mod originals;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::support::{Place, data, two_phases};
-use crate::program::aki;
+use crate::program::{aki, aki_with};
 
 #[test]
 fn a_missing_annotation_file_stops_before_the_first_step_and_leaves_nothing() {
@@ -70,4 +70,29 @@ fn a_key_that_is_none_is_refused_with_a_suggestion() {
     let said = aki(place.args(&[])).failure(1);
     assert!(said.contains("unknown key `micro_bach`, did you mean `micro_batch`?"), "{said}");
     assert!(!place.run().exists());
+}
+
+#[test]
+fn what_a_launcher_says_is_checked_before_anything_is_written() {
+    let place = Place::new(&two_phases());
+    let run = |rank: &str, world: &str| {
+        let launcher = [("RANK", rank), ("WORLD_SIZE", world)];
+        let said = aki_with(place.args(&[]), &launcher, b"").failure(1);
+        assert!(!place.run().exists());
+        said
+    };
+    assert_eq!(
+        run("2", "2").lines().next(),
+        Some(
+            "error: environment variable `RANK` is `2`, expected a number below 2, the number of processes"
+        )
+    );
+    let expected = if cfg!(feature = "mpi") {
+        "MPI says that this is process 0 of 1, torchrun says 0 of 2; start them with mpirun"
+    } else {
+        "2 processes were started, but this program is built without MPI; build it with `cargo \
+         build --release -p cli --features mpi`"
+    };
+    let said = run("0", "2");
+    assert!(said.contains(expected), "{said}");
 }

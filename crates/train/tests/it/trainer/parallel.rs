@@ -1,13 +1,19 @@
 //! Several processes compute what one computes, and none waits for one that is gone.
 
 use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use bytes::Bytes;
-use train::Error;
-use train::data::Share;
-use train::parallel::{Alone, Collective, Group, Member, Tag};
+use sequence::AttentionPolicy;
+use serde_json::json;
+use train::data::{Sample, Share, furthest};
+use train::learner::{BatchLoss, GradientSink, ParameterSpec};
+use train::parallel::{Alone, Collective, Group, Member, Plan, Tag};
 use train::run::{Found, StepMetrics, newest};
+use train::step::Accumulator;
 use train::trainer::Outcome;
+use train::{Error, Learner};
 
 use super::support::{Feeder, Toy, Watch, run_with};
 
@@ -203,4 +209,68 @@ fn processes_of_different_recipes_are_refused() {
     for text in texts {
         assert!(text.contains("starts at the beginning of recipe"), "{text}");
     }
+}
+
+/// Goes on with its backward pass only once it hears that the first gradient has arrived.
+struct Patient {
+    specs: Vec<ParameterSpec>,
+    go_on: Receiver<()>,
+}
+
+impl Learner for Patient {
+    fn parameters(&self) -> &[ParameterSpec] {
+        &self.specs
+    }
+
+    fn set_attention(&mut self, _: AttentionPolicy) {}
+
+    fn gradients(&self, _: &[Sample], sink: &mut GradientSink<'_>) -> Result<BatchLoss, Error> {
+        sink("last", &[1.0, 2.0])?;
+        let heard = self.go_on.recv_timeout(Duration::from_secs(30));
+        heard.map_err(|_| Error::Collective { reason: "nothing has arrived".to_owned() })?;
+        sink("first", &[3.0, 4.0])?;
+        Ok(BatchLoss { mean: 0.0, num_labels: 1 })
+    }
+
+    fn loss(&self, _: &[Sample]) -> Result<BatchLoss, Error> {
+        Ok(BatchLoss { mean: 0.0, num_labels: 1 })
+    }
+
+    fn change(&self, _: &str, _: &mut (dyn FnMut(&mut [f32]) + Send)) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn save(&self, _: &Path) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[test]
+fn gradients_arrive_while_the_backward_pass_goes_on() {
+    let spec = |name: &str| ParameterSpec { name: name.to_owned(), shape: vec![2] };
+    let specs = vec![spec("first"), spec("last")];
+    let mut members = Group::new(2);
+    let (mut owner, mut sender) = (members.remove(0), members.remove(0));
+    // Each in a bucket of its own; process 0 keeps both.
+    let plan = Plan::with_bucket_bytes(&specs, 1, 1).unwrap();
+    let (go, go_on) = channel();
+    let thread = std::thread::spawn(move || {
+        let learner = Patient { specs, go_on };
+        let mut gradients = Accumulator::new(&plan, &sender);
+        gradients.add(&learner, &[], &mut sender).map_err(|error| error.to_string())
+    });
+    // The bucket of `last` is filled first.
+    let message = owner.receive(1, Tag(16)).unwrap();
+    assert_eq!(message[1..5], 1.0_f32.to_le_bytes());
+    go.send(()).unwrap();
+    thread.join().unwrap().unwrap();
+    assert!(owner.try_receive(1, Tag(17)).unwrap().is_some());
+}
+
+#[test]
+fn another_number_of_processes_starts_behind_what_was_seen() {
+    let places =
+        |seen: &[u64]| -> Vec<_> { seen.iter().map(|num| json!({ "num_tasks": num })).collect() };
+    assert_eq!(furthest(&places(&[6, 11, 9])).unwrap()["num_tasks"], 11);
+    assert_eq!(furthest(&places(&[])), None);
 }
