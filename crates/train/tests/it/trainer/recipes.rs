@@ -182,3 +182,93 @@ fn what_does_not_decide_what_is_learned_may_change_in_a_run() {
         assert_ne!(original.fingerprint().unwrap(), changed.fingerprint().unwrap(), "{setting}");
     }
 }
+
+/// A recipe that has every key.
+const ALL_KEYS: &str = r#"
+seed = 1
+[model]
+init = "a"
+base = "b"
+start = "scratch"
+frozen = []
+[lora]
+rank = 1
+alpha = 1.0
+targets = ["c"]
+[compute]
+precision = "f32"
+recompute = false
+loader_threads = 1
+feature_cache = "d"
+[checkpoints]
+every = 1
+keep = 1
+[stage]
+kind = "captions"
+attention = "causal"
+order = "image-text"
+max_text_tokens = 8
+augment = true
+augment_boxes = "moved"
+[batch]
+micro_batch = 1
+accumulation = 1
+[schedule]
+decay = "cosine"
+lr = 1.0
+min_lr = 0.0
+warmup_steps = 0
+steps = 1
+[optimizer]
+betas = [0.9, 0.9]
+eps = 1e-8
+weight_decay = 0.0
+no_weight_decay = []
+clip_norm = 1.0
+[validation]
+every = 1
+batches = 1
+data = []
+[samples]
+every = 1
+images = []
+question = "e"
+max_new_tokens = 1
+[[data]]
+name = "kale"
+weight = 1.0
+shards = ["f"]
+files = ["g"]
+images = "h"
+[[phases]]
+name = "i"
+"#;
+
+#[test]
+fn every_key_is_in_the_guide() {
+    let recipe = Recipe::parse(ALL_KEYS, "all.toml", &[]).unwrap();
+    // None is forgotten above: what is written out has no key that was not given.
+    let given: toml::Table = toml::from_str(ALL_KEYS).unwrap();
+    let written: toml::Table = toml::from_str(&recipe.to_toml().unwrap()).unwrap();
+    assert_eq!(written, given);
+    let unknown = refusal("nothing = 1\n[model]\ninit = \"\"", &[]);
+    let known = unknown.split_once("one of ").map_or("", |(_, keys)| keys);
+    assert_eq!(known.split(", ").count(), given.len(), "{unknown}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/train.md");
+    let guide = std::fs::read_to_string(path).unwrap();
+    for (name, value) in &given {
+        let (listed, keys) = match value {
+            toml::Value::Table(table) => (false, table.keys().cloned().collect()),
+            toml::Value::Array(tables) => {
+                (true, tables[0].as_table().unwrap().keys().cloned().collect())
+            }
+            _ => (false, vec![]),
+        };
+        let own = if listed { format!("`[[{name}]]`") } else { format!("`{name}") };
+        assert!(guide.contains(&own), "{name}");
+        for key in keys {
+            let key = if listed { format!("`{key}`") } else { format!("`{name}.{key}`") };
+            assert!(guide.contains(&key), "{key}");
+        }
+    }
+}
