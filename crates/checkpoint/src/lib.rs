@@ -106,10 +106,16 @@ impl Checkpoint {
         Ok(Self::new(path, source::read(path, &Bytes::from_static(bytes))?))
     }
 
-    fn new(path: &Path, contents: safetensors::Contents) -> Self {
+    /// Returns a checkpoint of tensors that are not in a file.
+    pub fn from_tensors(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Self {
         let slot = |stored| Slot { stored, moved: OnceLock::new() };
-        let tensors = contents.tensors.into_iter().map(|(name, t)| (name, slot(t))).collect();
-        Self { path: path.to_owned(), tensors, metadata: contents.metadata }
+        let tensors = tensors.into_iter().map(|(name, tensor)| (name, slot(tensor))).collect();
+        Self { path: PathBuf::from("<memory>"), tensors, metadata: BTreeMap::new() }
+    }
+
+    fn new(path: &Path, contents: safetensors::Contents) -> Self {
+        let (path, metadata) = (path.to_owned(), contents.metadata);
+        Self { path, metadata, ..Self::from_tensors(contents.tensors) }
     }
 
     /// Returns these tensors, and those of `base` whose names are not among them.
@@ -120,7 +126,7 @@ impl Checkpoint {
         Self { path: self.path, ..base }
     }
 
-    /// Returns the path that was opened, `<embedded>` if there is none.
+    /// Returns the path that was opened, a name in angle brackets if there is none.
     pub fn path(&self) -> &Path {
         &self.path
     }

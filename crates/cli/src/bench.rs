@@ -2,11 +2,13 @@
 
 mod inference;
 mod measure;
+mod train;
 
 use anyhow::Result;
 use serde::Serialize;
 
 use crate::args::{BenchArgs, Measured};
+use crate::compute;
 use crate::environment::Environment;
 use crate::output;
 use crate::report::Failure;
@@ -19,7 +21,8 @@ const MOST: usize = 1 << 20;
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
-    model: String,
+    /// Null if only training was measured.
+    model: Option<String>,
     /// The number type of the weights that was asked for.
     dtype: String,
     threads: usize,
@@ -27,7 +30,8 @@ struct Report {
     level: &'static str,
     /// What all threads together read from memory in a second.
     read_bytes_per_second: f64,
-    load_ms: f64,
+    /// Null if only training was measured.
+    load_ms: Option<f64>,
     rows: Vec<Row>,
     /// The most memory that the program has held, mapped weights included; null where the system
     /// does not say.
@@ -48,30 +52,41 @@ pub(crate) fn run(args: &BenchArgs, environment: &Environment) -> Result<()> {
             return Err(Failure::usage(message).into());
         }
     }
-    let runtime = Runtime::load(&args.model.model, &args.compute, environment)?;
     let what = match args.what.as_slice() {
         [] => &[Measured::Image, Measured::Prefill, Measured::Decode, Measured::Batch],
         what => what,
     };
-    let bench = inference::Inference::new(&runtime, args)?;
     let mut rows = Vec::new();
-    for what in what {
-        rows.push(match what {
-            Measured::Image => bench.image()?,
-            Measured::Prefill => bench.prefill()?,
-            Measured::Decode => bench.decode()?,
-            Measured::Batch => bench.batch()?,
-        });
+    let mut load_ms = None;
+    let of_model: Vec<_> = what.iter().filter(|what| **what != Measured::Train).collect();
+    if of_model.is_empty() {
+        compute::start(args.compute.threads, environment)?;
+    } else {
+        let runtime = Runtime::load(&args.model.model, &args.compute, environment)?;
+        load_ms = Some(runtime.load_time.as_secs_f64() * 1e3);
+        let bench = inference::Inference::new(&runtime, args)?;
+        for what in of_model {
+            rows.push(match what {
+                Measured::Image => bench.image()?,
+                Measured::Prefill => bench.prefill()?,
+                Measured::Decode => bench.decode()?,
+                Measured::Batch => bench.batch()?,
+                Measured::Train => continue,
+            });
+        }
+    }
+    if what.contains(&Measured::Train) {
+        rows.extend(train::rows(args.decoder, args.repeat)?);
     }
     // Before the bandwidth is measured, which takes memory too.
     let peak_memory_bytes = peak_memory();
     let report = Report {
-        model: args.model.model.clone(),
+        model: load_ms.map(|_| args.model.model.clone()),
         dtype: format!("{:?}", args.compute.dtype).to_lowercase(),
         threads: rayon::current_num_threads(),
         level: kernels::Level::current().name(),
         read_bytes_per_second: read_bandwidth(),
-        load_ms: runtime.load_time.as_secs_f64() * 1e3,
+        load_ms,
         rows,
         peak_memory_bytes,
     };
@@ -80,13 +95,15 @@ pub(crate) fn run(args: &BenchArgs, environment: &Environment) -> Result<()> {
 
 impl Report {
     fn table(&self) -> String {
+        let model = match (&self.model, self.load_ms) {
+            (Some(model), Some(ms)) => format!("{model}, loaded in {ms:.0} ms, "),
+            _ => String::new(),
+        };
         let mut text = format!(
-            "{}, {} threads, {}, memory read at {:.1} GB/s, loaded in {:.0} ms\n\n",
-            self.model,
+            "{model}{} threads, {}, memory read at {:.1} GB/s\n\n",
             self.threads,
             self.level,
             self.read_bytes_per_second / 1e9,
-            self.load_ms
         );
         text.push_str(
             "what                              median      best     worst   per second\n",
@@ -95,7 +112,9 @@ impl Report {
             let [median, best, worst] =
                 [row.median_ms, row.best_ms, row.worst_ms].map(|ms| format!("{ms:.1} ms"));
             let speed = format!("{:.1} {}", row.per_second, row.unit);
-            let line = format!("{:<28} {median:>12} {best:>9} {worst:>9}   {speed}\n", row.name);
+            let memory = row.peak_memory_bytes.map(|peak| format!(", {:.2} GB", peak as f64 / 1e9));
+            let (name, memory) = (&row.name, memory.unwrap_or_default());
+            let line = format!("{name:<28} {median:>12} {best:>9} {worst:>9}   {speed}{memory}\n");
             text.push_str(&line);
         }
         let peak = self.peak_memory_bytes.map_or_else(String::new, |peak| {

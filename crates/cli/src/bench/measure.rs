@@ -17,6 +17,9 @@ pub(super) struct Row {
     /// How many units the median makes in a second.
     pub(super) per_second: f64,
     pub(super) unit: &'static str,
+    /// The most memory that the program has held meanwhile, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) peak_memory_bytes: Option<u64>,
 }
 
 /// Runs `work` once to warm up and `repeat` times to measure; `work` returns its seconds, and does
@@ -38,6 +41,7 @@ pub(super) fn row(
         worst_ms: seconds[repeat - 1] * 1e3,
         per_second: count as f64 / median,
         unit,
+        peak_memory_bytes: None,
     })
 }
 
@@ -60,6 +64,11 @@ pub(super) fn read_bandwidth() -> f64 {
     });
     let best = times.fold(f64::INFINITY, f64::min);
     (numbers.len() * size_of::<u64>()) as f64 / best
+}
+
+/// Forgets the most memory that this process has held, where the system can.
+pub(super) fn reset_peak_memory() -> bool {
+    std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
 /// Returns the most memory that this process has held, where the system says.

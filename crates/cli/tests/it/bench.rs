@@ -28,6 +28,18 @@ fn the_table_has_what_was_asked_for() {
 }
 
 #[test]
+fn training_is_measured_without_a_model() {
+    let args = ["bench", "--json", "--repeat", "1", "--decoder", "7m", "--model", "/nowhere"];
+    let report = aki(args.into_iter().chain(["train"])).success();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let names: Vec<_> = rows.iter().map(|row| &row["name"]).collect();
+    assert_eq!(names, ["train 7M f32", "train 7M bf16"]);
+    assert!(rows.iter().all(|row| row["per_second"].as_f64().unwrap() > 0.0), "{report}");
+    assert!(report["model"].is_null() && report["load_ms"].is_null(), "{report}");
+}
+
+#[test]
 fn counts_that_make_no_sense_are_refused() {
     let error = aki(["bench", "--repeat", "0"]).failure(2);
     assert!(error.contains("`repeat` is 0, expected a number from 1 to 1048576"), "{error}");
