@@ -25,6 +25,8 @@ use learner::Origin;
 use request::Request;
 use watch::Watch;
 
+/// What Ctrl-C says.
+const STOPPING: &str = "finishing the step and writing a checkpoint; Ctrl-C again ends at once";
 /// How many threads make samples where the recipe does not say.
 const LOADER_THREADS: usize = 4;
 
@@ -86,7 +88,7 @@ fn train(
     let origin = Origin::locate(recipe, from.as_ref(), environment)?;
     let config = origin.config()?;
     let (tokenizer, preprocessor) = (origin.tokenizer()?, load::preprocessor(&config));
-    let mut watch = Watch::new(request, (&config, &tokenizer), interrupt.arm())?;
+    let mut watch = Watch::new(request, (&config, &tokenizer), interrupt.arm_with(STOPPING))?;
     warnings::show(watch.bar());
     let template = prompt::ChatTemplate::default();
     let num_vision_tokens = config.num_vision_tokens;
@@ -99,9 +101,7 @@ fn train(
     }
     let mut learner = learner::load((&origin, from.as_ref()), request, group.rank())?;
     // Only now: what could not even start leaves nothing behind.
-    if is_first {
-        run::begin(directory, recipe)?;
-    }
+    let _lock = if is_first { Some(run::begin(directory, recipe)?) } else { None };
     group.barrier()?;
     let job = Job {
         directory,
@@ -112,9 +112,9 @@ fn train(
         observer: &mut watch,
         group: &mut *group,
     };
-    let outcome = train::trainer::train(job, from)?;
+    let outcome = train::trainer::train(job, from);
     watch.finish();
-    Ok(is_first.then_some(outcome))
+    Ok(Some(outcome?).filter(|_| is_first))
 }
 
 /// Settles where the run starts; the first of several processes tells what it finds.
@@ -128,7 +128,7 @@ fn start(request: &Request, args: &TrainArgs, is_first: bool) -> Result<Option<F
         if found.is_some() {
             return Ok(found);
         }
-    } else {
+    } else if is_first {
         run::vacant(directory)?;
     }
     if recipe.model.start != train::recipe::Start::SftResume {

@@ -136,6 +136,12 @@ pub enum Error {
         /// The run's directory.
         path: PathBuf,
     },
+    /// A run goes on already.
+    #[error("another process trains in `{}`", path.display())]
+    Busy {
+        /// The run's directory.
+        path: PathBuf,
+    },
     /// A run is to go on, but there is none.
     #[error("no run in `{}`; leave out --resume to start one", path.display())]
     NoCheckpoint {

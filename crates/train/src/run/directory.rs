@@ -1,6 +1,6 @@
 //! Beginning a run's directory, and finding where a run goes on.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::Path;
 
@@ -25,13 +25,31 @@ pub fn vacant(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Keeps other processes from training in a run's directory while it lives.
+#[derive(Debug)]
+pub struct RunLock {
+    _directory: Option<File>,
+}
+
 /// Makes the directory of a run, if it is not there, and writes its resolved recipe.
 ///
 /// # Errors
-/// If it cannot be written.
-pub fn begin(directory: &Path, recipe: &Recipe) -> Result<(), Error> {
+/// If another process trains there, or it cannot be written.
+pub fn begin(directory: &Path, recipe: &Recipe) -> Result<RunLock, Error> {
     fs::create_dir_all(directory).map_err(Error::write(directory))?;
-    write_recipe(directory, recipe)
+    let lock = lock(directory)?;
+    write_recipe(directory, recipe)?;
+    Ok(lock)
+}
+
+/// The system takes the lock back whatever ends the process. Where directories cannot be locked,
+/// nothing is.
+fn lock(directory: &Path) -> Result<RunLock, Error> {
+    let Ok(file) = File::open(directory) else { return Ok(RunLock { _directory: None }) };
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Error::Busy { path: directory.to_owned() }),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(RunLock { _directory: Some(file) }),
+    }
 }
 
 /// Returns the newest complete checkpoint of the run in a directory, which nothing is written to, and what is wrong with newer

@@ -12,7 +12,7 @@ mod plot;
 
 pub(crate) use self::checkpoint::place;
 pub use self::checkpoint::{Found, State, find, newest, prune, save};
-pub use self::directory::{begin, check, checkpoint_at, resume, vacant};
+pub use self::directory::{RunLock, begin, check, checkpoint_at, resume, vacant};
 pub use self::events::EventFile;
 pub use self::metrics::{Metrics, StepMetrics};
 pub use self::plot::{chart, sparkline, svg};

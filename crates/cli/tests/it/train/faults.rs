@@ -42,7 +42,8 @@ fn a_run_that_is_killed_again_and_again_learns_what_an_undisturbed_one_learns() 
 
 #[test]
 fn ctrl_c_writes_a_checkpoint_and_the_run_goes_on_from_it() {
-    let settings = ["--set", "checkpoints.every=100"];
+    let precision = ["--set", "compute.precision=bf16", "--set", "compute.recompute=true"];
+    let settings = [&precision[..], &["--set", "checkpoints.every=100"]].concat();
     let whole = Place::new(&two_phases());
     aki(whole.args(&settings)).success();
     let place = Place::new(&two_phases());
@@ -53,8 +54,9 @@ fn ctrl_c_writes_a_checkpoint_and_the_run_goes_on_from_it() {
     let said = std::io::read_to_string(stderr).expect("text");
     assert_eq!(child.wait().expect("it ends").code(), Some(130), "{said}");
     assert!(said.contains("--resume goes on"), "{said}");
+    assert!(said.contains("Ctrl-C again ends at once"), "{said}");
     assert!(place.metrics().len() < STEPS as usize);
-    aki(place.args(&["--resume", "--set", "checkpoints.every=100"])).success();
+    aki(place.args(&[&settings[..], &["--resume"]].concat())).success();
     assert_eq!(place.metrics(), whole.metrics());
     assert!(place.learned(STEPS) == whole.learned(STEPS));
 }
@@ -160,4 +162,15 @@ fn a_run_with_adapters_goes_on_too_and_every_checkpoint_has_them_merged_in() {
         let [a, b] = [&init, &saved].map(|of| of.tensor(name).expect("it is there"));
         assert_eq!(*a.bytes != *b.bytes, changes, "{name}");
     }
+}
+
+#[test]
+fn two_processes_do_not_train_in_one_directory() {
+    let place = Place::new(&two_phases().replace("steps = 6", "steps = 6000"));
+    let mut child = place.spawn(&[]);
+    wait_for(&mut child, "checkpoint-00000001");
+    let said = aki(place.args(&["--resume"])).failure(1);
+    child.kill().expect("killed");
+    child.wait().expect("it ends");
+    assert!(said.contains("error: another process trains in `"), "{said}");
 }

@@ -111,3 +111,35 @@ data = [{{ name = "{name}", shards = [{pattern:?}] }}]
     let files = fs::read_dir(folder).expect("the features are kept").count();
     assert_eq!(files, 2);
 }
+
+#[test]
+fn every_row_of_table_1_trains() {
+    let repository = concat!(env!("CARGO_MANIFEST_DIR"), "/../../");
+    let inline = |tables: &str| {
+        let tables = tables.split("[[data]]").map(|table| table.trim().replace('\n', ", "));
+        let tables = tables.filter(|table| !table.is_empty());
+        format!("[{}]", tables.map(|table| format!("{{ {table} }}")).collect::<Vec<_>>().join(", "))
+    };
+    let captions = inline(&data().captions_toml());
+    let instructions = inline(&data().instructions_toml());
+    let mut rows = 0;
+    for entry in fs::read_dir(format!("{repository}recipes/table1")).expect("listed") {
+        let path = entry.expect("an entry").path();
+        let recipe = fs::read_to_string(&path).expect("text");
+        let kinds: Vec<_> = recipe.lines().filter(|line| line.starts_with("stage = ")).collect();
+        let mut settings = vec!["model.init=miniature".to_owned()];
+        for (phase, kind) in kinds.iter().enumerate() {
+            let data = if kind.contains("captions") { &captions } else { &instructions };
+            settings.push(format!("phases.{phase}.data={data}"));
+            settings.push(format!("phases.{phase}.batch={{ micro_batch = 2 }}"));
+            settings.push(format!("phases.{phase}.schedule={{ lr = 1e-3, steps = 1 }}"));
+        }
+        let place = Place::new(&recipe);
+        let settings: Vec<_> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        aki(place.args(&settings)).success();
+        let losses = curve(&place.run(), "training_loss");
+        assert_eq!(losses.len(), kinds.len(), "{}", path.display());
+        rows += 1;
+    }
+    assert_eq!(rows, 8);
+}
