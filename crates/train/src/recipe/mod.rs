@@ -85,8 +85,16 @@ fn default_frozen() -> Vec<String> {
     vec!["vision_encoder.*".to_owned()]
 }
 
+impl Recipe {
+    /// Returns whether a tensor of the model is trained: one that has no adapter.
+    pub fn is_trained(&self, name: &str) -> bool {
+        let is_adapted = self.lora.as_ref().is_some_and(|lora| lora.is_adapted(name));
+        self.model.is_trained(name) && !is_adapted
+    }
+}
+
 impl ModelRecipe {
-    /// Returns whether a tensor is trained.
+    /// Returns whether a tensor is not frozen.
     pub fn is_trained(&self, name: &str) -> bool {
         !pattern::matches_any(&self.frozen, name)
     }
