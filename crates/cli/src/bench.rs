@@ -76,6 +76,8 @@ pub(crate) fn run(args: &BenchArgs, environment: &Environment) -> Result<()> {
         }
     }
     if what.contains(&Measured::Train) {
+        // As `aki train` does.
+        kernels::keep_freed_memory();
         rows.extend(train::rows(args.decoder, args.repeat)?);
     }
     // Before the bandwidth is measured, which takes memory too.

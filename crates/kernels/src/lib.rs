@@ -28,6 +28,7 @@ mod cross_entropy;
 mod gemm;
 mod level;
 mod linear;
+mod memory;
 mod norm;
 mod norm_grad;
 mod optimizer;
@@ -46,6 +47,7 @@ pub use level::{Level, UnknownLevel, set_level};
 pub use linear::{
     Matrix, linear, linear_grad_bias, linear_grad_input, linear_grad_weight, linear_packed,
 };
+pub use memory::keep_freed_memory;
 pub use norm::{layer_norm, rms_norm};
 pub use norm_grad::{NormGrad, layer_norm_grad, rms_norm_grad};
 pub use optimizer::{AdamW, Moments, adamw, sum_of_squares};

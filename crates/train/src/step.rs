@@ -1,6 +1,7 @@
 //! One step of the optimizer: gradients of some micro-batches, clipped once, applied once.
 
 use bytes::Bytes;
+use rayon::prelude::*;
 
 use crate::data::Sample;
 use crate::optimizer::AdamW;
@@ -8,6 +9,9 @@ use crate::parallel::{
     Collective, Exchange, Plan, Reader, Sums, Tag, Writer, read_values, unpack, write_values,
 };
 use crate::{Error, Learner};
+
+/// Numbers below which a second thread costs more than it saves.
+const PIECE: usize = 1 << 16;
 
 /// What a step did.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +43,8 @@ pub struct Accumulator<'a> {
     sums: Sums,
     /// Reaches the other processes, if there are any.
     exchange: Option<Exchange<'a>>,
+    /// What turns the sums into means.
+    share: f64,
     report: StepReport,
 }
 
@@ -47,7 +53,7 @@ impl<'a> Accumulator<'a> {
     pub fn new(plan: &'a Plan, group: &dyn Collective) -> Self {
         let exchange = (group.world() > 1).then(|| Exchange::new(plan, group));
         let sums = vec![None; plan.num_parameters()];
-        Self { plan, sums, exchange, report: StepReport::default() }
+        Self { plan, sums, exchange, share: 1.0, report: StepReport::default() }
     }
 
     /// Adds a micro-batch; its gradients travel while it is computed.
@@ -60,17 +66,18 @@ impl<'a> Accumulator<'a> {
         batch: &[Sample],
         group: &mut dyn Collective,
     ) -> Result<(), Error> {
-        let Self { plan, sums, exchange, report } = self;
+        let Self { plan, sums, exchange, report, .. } = self;
         let loss = learner.gradients(batch, &mut |name, grad| {
             let Some(parameter) = plan.find(name) else {
                 return Err(Error::NoParameter { name: name.to_owned() });
             };
             match (&mut *exchange, &mut sums[parameter]) {
-                (Some(exchange), _) => exchange.put((parameter, grad), sums, group)?,
+                (Some(exchange), _) => exchange.put((parameter, &grad), sums, group)?,
                 (None, Some(sum)) => {
-                    sum.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad);
+                    let pairs = sum.par_iter_mut().zip(&grad).with_min_len(PIECE);
+                    pairs.for_each(|(sum, grad)| *sum += grad);
                 }
-                (None, none) => *none = Some(grad.to_vec()),
+                (None, none) => *none = Some(grad),
             }
             Ok(())
         })?;
@@ -92,19 +99,13 @@ impl<'a> Accumulator<'a> {
         if let Some(exchange) = &mut self.exchange {
             exchange.finish(own.micro_losses.len(), &mut self.sums, group)?;
         }
-        let share = 1.0 / (own.micro_losses.len().max(1) * group.world()) as f32;
-        let mut squares = vec![None; self.sums.len()];
-        for (sum, squares) in self.sums.iter_mut().zip(&mut squares) {
-            if let Some(sum) = sum {
-                for value in sum.iter_mut() {
-                    *value *= share;
-                }
-                *squares = Some(kernels::sum_of_squares(sum));
-            }
-        }
+        // The sums stay as they are; whoever reads them multiplies.
+        self.share = 1.0 / (own.micro_losses.len().max(1) * group.world()) as f64;
+        let squares = |sum: &Option<Vec<f32>>| sum.as_deref().map(kernels::sum_of_squares);
+        let mut squares: Vec<_> = self.sums.iter().map(squares).collect();
         let mut report = agree(own, &mut squares, group)?;
         // In the order of names, whoever keeps them.
-        report.grad_norm = squares.iter().flatten().sum::<f64>().sqrt();
+        report.grad_norm = squares.iter().flatten().sum::<f64>().sqrt() * self.share;
         Ok(report)
     }
 
@@ -122,6 +123,7 @@ impl<'a> Accumulator<'a> {
         let clip = optimizer.config().clip_norm;
         // As torch.nn.utils.clip_grad_norm_ does it.
         let scale = if clip > 0.0 { (clip / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
+        let scale = (scale * self.share) as f32;
         // Nobody else needs the values of one process.
         let (rank, is_told) = (group.rank(), group.world() > 1);
         for bucket in self.plan.buckets().iter().filter(|bucket| bucket.owner == rank) {
@@ -133,7 +135,7 @@ impl<'a> Accumulator<'a> {
                 let name = &self.plan.names()[*parameter];
                 let start = self.plan.place(*parameter).1 * 4;
                 learner.change(name, &mut |values| {
-                    optimizer.update(name, values, (grad, scale as f32, lr));
+                    optimizer.update(name, values, (grad, scale, lr));
                     if is_told {
                         flags[slot] = 1;
                         write_values(values, &mut bytes[start..start + values.len() * 4]);

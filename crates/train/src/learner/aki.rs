@@ -217,7 +217,7 @@ impl Learner for AkiLearner {
             let mut failed = None;
             let mut take = |name: &str, gradient: Vec<f32>| {
                 if failed.is_none() {
-                    failed = sink(name, &gradient).err();
+                    failed = sink(name, gradient).err();
                 }
                 Ok(())
             };

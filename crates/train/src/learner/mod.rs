@@ -40,7 +40,7 @@ pub struct BatchLoss {
 }
 
 /// Takes the gradient of a parameter, by name.
-pub type GradientSink<'a> = dyn FnMut(&str, &[f32]) -> Result<(), Error> + 'a;
+pub type GradientSink<'a> = dyn FnMut(&str, Vec<f32>) -> Result<(), Error> + 'a;
 
 /// A model that learns.
 pub trait Learner {

@@ -56,7 +56,7 @@ fn gradients(learner: &AkiLearner, batch: &[Sample]) -> (BTreeMap<String, Vec<f3
     let mut all = BTreeMap::new();
     let loss = learner
         .gradients(batch, &mut |name, gradient| {
-            all.insert(name.to_owned(), gradient.to_vec());
+            all.insert(name.to_owned(), gradient);
             Ok(())
         })
         .expect("it computes");

@@ -225,10 +225,10 @@ impl Learner for Patient {
     fn set_attention(&mut self, _: AttentionPolicy) {}
 
     fn gradients(&self, _: &[Sample], sink: &mut GradientSink<'_>) -> Result<BatchLoss, Error> {
-        sink("last", &[1.0, 2.0])?;
+        sink("last", vec![1.0, 2.0])?;
         let heard = self.go_on.recv_timeout(Duration::from_secs(30));
         heard.map_err(|_| Error::Collective { reason: "nothing has arrived".to_owned() })?;
-        sink("first", &[3.0, 4.0])?;
+        sink("first", vec![3.0, 4.0])?;
         Ok(BatchLoss { mean: 0.0, num_labels: 1 })
     }
 

@@ -89,7 +89,7 @@ impl Learner for Toy {
             }
         }
         // As in a backward pass, the last ones first.
-        for (spec, grad) in self.specs.iter().zip(&grads).rev() {
+        for (spec, grad) in self.specs.iter().zip(grads).rev() {
             if spec.name != "rare" || is_rare {
                 sink(&spec.name, grad)?;
             }
