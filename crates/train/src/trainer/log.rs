@@ -74,7 +74,15 @@ impl Log {
     /// Draws the losses.
     pub(super) fn picture(&self) -> Result<(), Error> {
         let path = self.directory.join("loss.svg");
-        std::fs::write(&path, svg(&self.training, &self.validation)).map_err(Error::write(&path))
+        let unfinished = path.with_extension("svg.tmp");
+        // The old one stays if the disk is full.
+        let drawn = std::fs::write(&unfinished, svg(&self.training, &self.validation))
+            .and_then(|()| std::fs::rename(&unfinished, &path));
+        if drawn.is_err() {
+            // It frees the space, and the error is what matters.
+            let _ = std::fs::remove_file(&unfinished);
+        }
+        drawn.map_err(Error::write(&path))
     }
 
     /// Returns the losses of all steps.
