@@ -1,6 +1,6 @@
 //! Speeds of the kernels on the shapes of AKI-4B, at every level of this processor.
 //!
-//! `cargo run --release -p kernels --example bench [LEVEL [inference | training]]` prints medians.
+//! `cargo run --release -p kernels --example bench [LEVEL [inference | blocks | training]]` prints medians.
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
 use std::hint::black_box;
@@ -9,7 +9,7 @@ use std::time::Instant;
 use half::bf16;
 use kernels::{
     AdamW, AttentionForward, AttentionGrad, AttentionInput, AttentionOut, AttentionShape,
-    KeyValues, Level, Matrix, Moments, NormGrad, Visible, set_level,
+    BlockFormat, Blocks, KeyValues, Level, Matrix, Moments, NormGrad, Visible, set_level,
 };
 use rayon::prelude::*;
 
@@ -50,6 +50,9 @@ fn main() {
             attention_grads();
             others_of_training();
         }
+        if is_wanted("blocks") {
+            blocks();
+        }
         if !is_wanted("inference") {
             continue;
         }
@@ -82,6 +85,27 @@ fn linears() {
                 let bytes = (width * columns * size) as f64;
                 let (gflops, gb) = (flops / seconds / 1e9, bytes / seconds / 1e9);
                 print!("  {name} {:8.2} ms {gflops:6.0} GFLOP/s {gb:5.1} GB/s", seconds * 1e3);
+            }
+            println!();
+        }
+    }
+}
+
+/// The layers of the decoder in blocks of few bits.
+fn blocks() {
+    for (width, columns) in [(3072, 9216), (8192, 3072), (3072, 32064)] {
+        for format in BlockFormat::ALL {
+            let mut bytes = vec![0; format.num_bytes(width * columns)];
+            kernels::quantize(format, &numbers(width * columns), &mut bytes);
+            let weight = Matrix::Blocks(Blocks { format, bytes: &bytes });
+            print!("  {format:?} {width:4} -> {columns:5}");
+            for rows in [1, 4, 8, 203] {
+                let x = numbers(rows * width);
+                let mut out = vec![0.0; rows * columns];
+                let seconds = median(|| kernels::linear(&x, weight, None, width, &mut out));
+                let (ops, read) = (2 * rows * width * columns, bytes.len());
+                let (ops, read) = (ops as f64 / seconds / 1e9, read as f64 / seconds / 1e9);
+                print!("  {rows:3}: {:7.2} ms {ops:5.0} GOP/s {read:5.1} GB/s", seconds * 1e3);
             }
             println!();
         }

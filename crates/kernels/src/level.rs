@@ -11,9 +11,13 @@ pub enum Level {
     Portable,
     /// AVX2 with FMA and F16C.
     Avx2,
+    /// AVX2 with dot products of bytes.
+    AvxVnni,
     /// AVX-512 F, BW and VL.
     Avx512,
-    /// AVX-512 with dot products of bf16.
+    /// AVX-512 with dot products of bytes.
+    Avx512Vnni,
+    /// AVX-512 with dot products of bytes and of bf16.
     Avx512Bf16,
 }
 
@@ -29,14 +33,23 @@ pub struct UnknownLevel {
 
 impl Level {
     /// Every level, the plainest first.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+    pub const ALL: [Self; 6] = [
+        Self::Portable,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512,
+        Self::Avx512Vnni,
+        Self::Avx512Bf16,
+    ];
 
     /// Returns the name used in settings and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
             Self::Avx512 => "avx512",
+            Self::Avx512Vnni => "avx512-vnni",
             Self::Avx512Bf16 => "avx512-bf16",
         }
     }
@@ -56,11 +69,14 @@ impl Level {
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512vl")
             };
+            let vnni = || avx512() && is_x86_feature_detected!("avx512vnni");
             match self {
                 Self::Portable => true,
                 Self::Avx2 => avx2(),
+                Self::AvxVnni => avx2() && is_x86_feature_detected!("avxvnni"),
                 Self::Avx512 => avx512(),
-                Self::Avx512Bf16 => avx512() && is_x86_feature_detected!("avx512bf16"),
+                Self::Avx512Vnni => vnni(),
+                Self::Avx512Bf16 => vnni() && is_x86_feature_detected!("avx512bf16"),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]

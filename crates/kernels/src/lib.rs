@@ -24,6 +24,7 @@ mod activation;
 mod activation_grad;
 mod aligned;
 mod attention;
+mod blocks;
 mod cross_entropy;
 mod gemm;
 mod level;
@@ -42,6 +43,7 @@ pub use attention::{
     AttentionForward, AttentionGrad, AttentionInput, AttentionOut, AttentionShape, KeyValues,
     Visible, attention, attention_grad, attention_with_lse,
 };
+pub use blocks::{BlockFormat, Blocks, dequantize, quantize};
 pub use cross_entropy::{cross_entropy, cross_entropy_grad};
 pub use level::{Level, UnknownLevel, set_level};
 pub use linear::{

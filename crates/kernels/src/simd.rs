@@ -190,10 +190,10 @@ pub(crate) fn dispatch_at<K: Kernel>(level: Level, kernel: K) -> K::Output {
     match level {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a level in use was detected on this processor.
-        Level::Avx2 => unsafe { x86::run_avx2(kernel) },
+        Level::Avx2 | Level::AvxVnni => unsafe { x86::run_avx2(kernel) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Level::Avx512 | Level::Avx512Bf16 => unsafe { x86::run_avx512(kernel) },
+        Level::Avx512 | Level::Avx512Vnni | Level::Avx512Bf16 => unsafe { x86::run_avx512(kernel) },
         _ => kernel.run(Portable),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use checkpoint::{Bytes, Checkpoint, Dtype};
+use kernels::Blocks;
 
 use crate::Error;
 use crate::lora::{self, Adapter};
@@ -265,6 +266,13 @@ impl Storage {
                         }
                         kernels::Matrix::F16(all) => {
                             rows.extend(all[range].iter().map(|v| v.to_f32()));
+                        }
+                        kernels::Matrix::Blocks(Blocks { format, bytes }) => {
+                            let size = format.num_bytes(width);
+                            let bytes = &bytes[*id as usize * size..][..size];
+                            let start = rows.len();
+                            rows.resize(start + width, 0.0);
+                            kernels::dequantize(Blocks { format, bytes }, &mut rows[start..]);
                         }
                     }
                 }

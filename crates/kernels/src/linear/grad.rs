@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::Matrix;
+use crate::blocks::dequantize;
 use crate::gemm::{Product, Target, View};
 use crate::parallel::Scatter;
 use crate::simd::{Element, Kernel, Simd, dispatch, load_some, store_some};
@@ -24,6 +25,11 @@ pub fn linear_grad_input(dy: &[f32], weight: Matrix<'_>, width: usize, dx: &mut 
         Matrix::F32(weight) => grad_input(dy, weight, width, dx),
         Matrix::Bf16(weight) => grad_input(dy, weight, width, dx),
         Matrix::F16(weight) => grad_input(dy, weight, width, dx),
+        Matrix::Blocks(weight) => {
+            let mut widened = vec![0.0; weight.len()];
+            dequantize(weight, &mut widened);
+            grad_input(dy, &widened, width, dx);
+        }
     }
 }
 

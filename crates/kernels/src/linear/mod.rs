@@ -9,12 +9,14 @@ mod dot;
 mod dot_bf16;
 mod grad;
 mod packed;
+mod quantized;
 
 use half::{bf16, f16};
 use rayon::prelude::*;
 
 use crate::Level;
 use crate::aligned::{Aligned, LINE};
+use crate::blocks::Blocks;
 use crate::parallel::Scatter;
 use crate::simd::{Element, dispatch};
 
@@ -41,6 +43,8 @@ pub enum Matrix<'a> {
     Bf16(&'a [bf16]),
     /// IEEE half precision.
     F16(&'a [f16]),
+    /// Blocks of few bits.
+    Blocks(Blocks<'a>),
 }
 
 impl Matrix<'_> {
@@ -50,6 +54,7 @@ impl Matrix<'_> {
             Self::F32(data) => data.len(),
             Self::Bf16(data) => data.len(),
             Self::F16(data) => data.len(),
+            Self::Blocks(blocks) => blocks.len(),
         }
     }
 
@@ -64,7 +69,8 @@ impl Matrix<'_> {
 /// `x` is `[rows, width]`, `weight` `[out_width, width]`, `bias` `[out_width]`, `out`
 /// `[rows, out_width]`, with `rows = x.len() / width`. Accumulation is in f32. Under bf16 weights
 /// the elements of `x` are rounded to bf16 first, at every level; under others they are not.
-/// bf16 dot products of the processor take subnormal numbers as zero.
+/// bf16 dot products of the processor take subnormal numbers as zero. Under blocks each 32 elements
+/// of `x` are rounded to integers from -127 to 127 times a scale, and rows must be whole blocks.
 ///
 /// # Panics
 /// If the lengths do not fit.
@@ -78,6 +84,7 @@ pub fn linear(x: &[f32], weight: Matrix<'_>, bias: Option<&[f32]>, width: usize,
         return;
     }
     match weight {
+        Matrix::Blocks(weight) => quantized::linear(x, weight, bias, width, out),
         Matrix::F32(weight) => {
             let x = &copied(x, width, |x| x);
             run(

@@ -3,7 +3,7 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use super::Matrix;
+use super::{Matrix, linear};
 use crate::gemm::{Product, Target, View};
 use crate::parallel::Scatter;
 use crate::simd::Element;
@@ -29,6 +29,7 @@ pub fn linear_packed(
     match weight {
         Matrix::F32(weight) => run((x, width), weight, bias, out),
         Matrix::F16(weight) => run((x, width), weight, bias, out),
+        Matrix::Blocks(_) => linear(x, weight, bias, width, out),
         Matrix::Bf16(weight) => {
             let rounded = x.par_iter().with_min_len(TASK).map(|x| bf16::from_f32(*x).to_f32());
             run((&rounded.collect::<Vec<_>>(), width), weight, bias, out);

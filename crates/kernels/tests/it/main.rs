@@ -4,12 +4,14 @@ mod activation;
 mod activation_grad;
 mod attention;
 mod attention_grad;
+mod blocks;
 mod cross_entropy;
 mod linear;
 mod linear_grad;
 mod norm;
 mod norm_grad;
 mod optimizer;
+mod quantized;
 mod support;
 
 use kernels::Level;

@@ -1,0 +1,265 @@
+//! Vectors of bytes and their dot products, so that a kernel is written once for every [`Level`].
+
+use half::f16;
+
+use crate::Level;
+
+/// What is computed at a level; `run` is to be marked `#[inline(always)]`.
+pub(super) trait Work {
+    /// Computes it.
+    fn run<D: Dots>(self, dots: D);
+}
+
+/// Vectors of 64 bytes, and of sixteen sums. A value is the proof that the processor has the
+/// instructions.
+pub(super) trait Dots: Copy {
+    /// 64 bytes.
+    type B: Copy;
+    /// Sixteen 32-bit integers.
+    type I: Copy;
+    /// Sixteen f32.
+    type F: Copy;
+    /// Whether bytes with signs are multiplied by [`Dots::dot_signed`]; else by [`Dots::dot`] after
+    /// 128 was added to those of the weights.
+    const SIGNED: bool;
+    /// Rows, and sixteens of columns, of a tile.
+    const TILE: (usize, usize);
+
+    /// Reads bytes.
+    fn bytes(self, from: &[u8; 64]) -> Self::B;
+    /// Writes bytes.
+    fn put_bytes(self, value: Self::B, to: &mut [u8; 64]);
+    /// Reads two halves.
+    fn join(self, low: &[u8; 32], high: &[u8; 32]) -> Self::B;
+    /// Returns the low halves of the bytes, and then the high ones.
+    fn nibbles(self, from: &[u8; 32]) -> Self::B;
+    /// Returns the low halves of the bytes of `a`, then the high ones, then those of `b`.
+    fn nibbles_of_two(self, a: &[u8; 16], b: &[u8; 16]) -> Self::B;
+    /// Returns the low halves of the bytes of `low` and then the high ones, and above them two bits
+    /// from each byte of `high`, the lowest for the first 32, and so on.
+    fn six_bits(self, low: &[u8; 64], high: &[u8; 32]) -> [Self::B; 2];
+    /// Adds 128 to each byte.
+    fn flip(self, a: Self::B) -> Self::B;
+    /// Returns the same four bytes sixteen times.
+    fn four(self, from: [u8; 4]) -> Self::B;
+    /// Exchanges rows and columns of a square of fours of bytes.
+    fn transpose(self, rows: &mut [Self::B; 16]);
+
+    /// Adds the products of bytes without and with sign to `sums`, four to a sum.
+    fn dot(self, sums: Self::I, a: Self::B, b: Self::B) -> Self::I;
+    /// Adds the products of bytes with sign to `sums`, four to a sum; where [`Dots::SIGNED`].
+    fn dot_signed(self, sums: Self::I, a: Self::B, b: Self::B) -> Self::I;
+    /// Returns sums of four lanes: lane `i` of quarter `q` is that of quarter `q` of vector `i`, in
+    /// an order that [`Dots::halves`] undoes.
+    fn quarters(self, a: [Self::I; 4]) -> Self::I;
+    /// Returns, of the quarters of eight vectors that are two blocks each, those of the first halves
+    /// of the sixteen blocks in order, and those of the second halves.
+    fn halves(self, a: Self::I, b: Self::I) -> (Self::I, Self::I);
+
+    /// Returns an integer in each lane.
+    fn int(self, value: i32) -> Self::I;
+    /// Reads integers.
+    fn ints(self, from: &[i32; 16]) -> Self::I;
+    /// Returns `a + b`.
+    fn add_ints(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Returns the integers as f32.
+    fn to_f32(self, a: Self::I) -> Self::F;
+
+    /// Returns a number in each lane.
+    fn float(self, value: f32) -> Self::F;
+    /// Reads numbers.
+    fn floats(self, from: &[f32; 16]) -> Self::F;
+    /// Writes numbers.
+    fn put_floats(self, value: Self::F, to: &mut [f32; 16]);
+    /// Returns `a + b`.
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Returns `a * b`.
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Returns `a * b + c`, rounded once where the processor can.
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// Returns `c - a * b`, rounded once where the processor can.
+    fn sub_mul(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// Widens numbers in half precision.
+    fn widen(self, bits: [u16; 16]) -> Self::F;
+    /// Widens two numbers in half precision, eight lanes of each.
+    fn widen_two(self, low: u16, high: u16) -> Self::F;
+    /// Returns the bytes as numbers, those of `low` first.
+    fn small(self, low: u64, high: u64) -> Self::F;
+    /// Returns the bytes with even indices and those with odd ones as numbers with signs.
+    fn signed_pairs(self, low: &[u8; 16], high: &[u8; 16]) -> (Self::F, Self::F);
+}
+
+/// Runs at one level, which must be available.
+pub(super) fn dispatch_at<W: Work>(level: Level, work: W) {
+    debug_assert!(level.is_available());
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a level in use was detected on this processor.
+        Level::Avx2 | Level::Avx512 => unsafe { super::x86::run_avx2(work) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::AvxVnni => unsafe { super::x86::run_avx_vnni(work) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::Avx512Vnni | Level::Avx512Bf16 => unsafe { super::x86::run_avx512_vnni(work) },
+        _ => work.run(Portable),
+    }
+}
+
+/// Plain loops.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+impl Portable {
+    #[inline(always)]
+    fn products(sums: [i32; 16], product: impl Fn(usize) -> i32) -> [i32; 16] {
+        let mut out = sums;
+        for (i, sum) in out.iter_mut().enumerate() {
+            let i = 4 * i;
+            *sum += product(i) + product(i + 1) + product(i + 2) + product(i + 3);
+        }
+        out
+    }
+}
+
+impl Dots for Portable {
+    type B = [u8; 64];
+    type I = [i32; 16];
+    type F = [f32; 16];
+    const SIGNED: bool = true;
+    const TILE: (usize, usize) = (1, 1);
+
+    #[inline(always)]
+    fn bytes(self, from: &[u8; 64]) -> Self::B {
+        *from
+    }
+    #[inline(always)]
+    fn put_bytes(self, value: Self::B, to: &mut [u8; 64]) {
+        *to = value;
+    }
+    #[inline(always)]
+    fn join(self, low: &[u8; 32], high: &[u8; 32]) -> Self::B {
+        std::array::from_fn(|i| if i < 32 { low[i] } else { high[i - 32] })
+    }
+    #[inline(always)]
+    fn nibbles(self, from: &[u8; 32]) -> Self::B {
+        std::array::from_fn(|i| if i < 32 { from[i] & 15 } else { from[i - 32] >> 4 })
+    }
+    #[inline(always)]
+    fn nibbles_of_two(self, a: &[u8; 16], b: &[u8; 16]) -> Self::B {
+        std::array::from_fn(|i| {
+            let from = if i < 32 { a } else { b };
+            from[i % 16] >> (i / 16 % 2 * 4) & 15
+        })
+    }
+    #[inline(always)]
+    fn six_bits(self, low: &[u8; 64], high: &[u8; 32]) -> [Self::B; 2] {
+        let bits = |i: usize, quarter: usize| (high[i % 32] >> (2 * quarter) & 3) << 4;
+        [
+            std::array::from_fn(|i| low[i] & 15 | bits(i, i / 32)),
+            std::array::from_fn(|i| low[i] >> 4 | bits(i, 2 + i / 32)),
+        ]
+    }
+    #[inline(always)]
+    fn flip(self, a: Self::B) -> Self::B {
+        a.map(|a| a ^ 128)
+    }
+    #[inline(always)]
+    fn four(self, from: [u8; 4]) -> Self::B {
+        std::array::from_fn(|i| from[i % 4])
+    }
+    #[inline(always)]
+    fn transpose(self, rows: &mut [Self::B; 16]) {
+        let old = *rows;
+        for (r, row) in rows.iter_mut().enumerate() {
+            *row = std::array::from_fn(|i| old[i / 4][4 * r + i % 4]);
+        }
+    }
+    #[inline(always)]
+    fn dot(self, sums: Self::I, a: Self::B, b: Self::B) -> Self::I {
+        Self::products(sums, |i| i32::from(a[i]) * i32::from(b[i].cast_signed()))
+    }
+    #[inline(always)]
+    fn dot_signed(self, sums: Self::I, a: Self::B, b: Self::B) -> Self::I {
+        Self::products(sums, |i| i32::from(a[i].cast_signed()) * i32::from(b[i].cast_signed()))
+    }
+    #[inline(always)]
+    fn quarters(self, a: [Self::I; 4]) -> Self::I {
+        std::array::from_fn(|i| a[i % 4][i / 4 * 4..][..4].iter().sum())
+    }
+    #[inline(always)]
+    fn halves(self, a: Self::I, b: Self::I) -> (Self::I, Self::I) {
+        // Block `i` is a half of vector `i / 2`, its halves are two quarters.
+        let of = |i: usize, half: usize| {
+            let from = if i < 8 { a } else { b };
+            from[(i % 2 * 2 + half) * 4 + i % 8 / 2]
+        };
+        (std::array::from_fn(|i| of(i, 0)), std::array::from_fn(|i| of(i, 1)))
+    }
+    #[inline(always)]
+    fn int(self, value: i32) -> Self::I {
+        [value; 16]
+    }
+    #[inline(always)]
+    fn ints(self, from: &[i32; 16]) -> Self::I {
+        *from
+    }
+    #[inline(always)]
+    fn add_ints(self, a: Self::I, b: Self::I) -> Self::I {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    fn to_f32(self, a: Self::I) -> Self::F {
+        a.map(|a| a as f32)
+    }
+    #[inline(always)]
+    fn float(self, value: f32) -> Self::F {
+        [value; 16]
+    }
+    #[inline(always)]
+    fn floats(self, from: &[f32; 16]) -> Self::F {
+        *from
+    }
+    #[inline(always)]
+    fn put_floats(self, value: Self::F, to: &mut [f32; 16]) {
+        *to = value;
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    fn sub_mul(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        std::array::from_fn(|i| c[i] - a[i] * b[i])
+    }
+    #[inline(always)]
+    fn widen(self, bits: [u16; 16]) -> Self::F {
+        bits.map(|bits| f16::from_bits(bits).to_f32())
+    }
+    #[inline(always)]
+    fn widen_two(self, low: u16, high: u16) -> Self::F {
+        let two = [low, high].map(|bits| f16::from_bits(bits).to_f32());
+        std::array::from_fn(|i| two[i / 8])
+    }
+    #[inline(always)]
+    fn small(self, low: u64, high: u64) -> Self::F {
+        let (low, high) = (low.to_le_bytes(), high.to_le_bytes());
+        std::array::from_fn(|i| f32::from(if i < 8 { low[i] } else { high[i - 8] }))
+    }
+    #[inline(always)]
+    fn signed_pairs(self, low: &[u8; 16], high: &[u8; 16]) -> (Self::F, Self::F) {
+        let of = |i: usize, odd: usize| {
+            let from = if i < 8 { low } else { high };
+            f32::from(from[i % 8 * 2 + odd].cast_signed())
+        };
+        (std::array::from_fn(|i| of(i, 0)), std::array::from_fn(|i| of(i, 1)))
+    }
+}
