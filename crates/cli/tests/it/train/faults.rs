@@ -166,7 +166,7 @@ fn a_run_with_adapters_goes_on_too_and_every_checkpoint_has_them_merged_in() {
 
 #[test]
 fn two_processes_do_not_train_in_one_directory() {
-    let place = Place::new(&two_phases().replace("steps = 6", "steps = 6000"));
+    let place = Place::new(&two_phases().replace("steps = 6", "steps = 300"));
     let mut child = place.spawn(&[]);
     wait_for(&mut child, "checkpoint-00000001");
     let said = aki(place.args(&["--resume"])).failure(1);
