@@ -5,6 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use candle_core::{Device, Result, Tensor};
 use half::bf16;
+use rayon::prelude::*;
+
+use crate::ops::rows::TASK;
 
 /// One trained tensor: its values in f32, wherever the model computes.
 #[derive(Debug)]
@@ -59,7 +62,11 @@ impl Parameter {
     /// Returns the values rounded to bfloat16.
     pub(crate) fn rounded(&self) -> Arc<Vec<bf16>> {
         let mut copies = self.copies.write().unwrap_or_else(PoisonError::into_inner);
-        let round = || Arc::new(self.values().iter().map(|value| bf16::from_f32(*value)).collect());
+        let round = || {
+            let values = self.values();
+            let values = values.par_iter().with_min_len(TASK);
+            Arc::new(values.map(|value| bf16::from_f32(*value)).collect())
+        };
         Arc::clone(copies.rounded.get_or_insert_with(round))
     }
 

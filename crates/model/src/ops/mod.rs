@@ -7,6 +7,7 @@
 mod elements;
 mod fused;
 pub mod plain;
+pub(crate) mod rows;
 
 use candle_core::{Result, Tensor, bail};
 use sequence::AttentionPlan;

@@ -8,6 +8,7 @@ use sequence::AttentionPlan;
 
 use super::Tape;
 use crate::Error;
+use crate::ops::rows::zeros;
 use crate::ops::{self, Heads, elements, written};
 
 /// A sequence among others: its rows and keys follow those of the sequence before it.
@@ -71,8 +72,7 @@ impl Tape {
                 (elements(&inputs[0])?, elements(&inputs[1])?, elements(&inputs[2])?);
             let forward = (&*elements(&result)?, lse.as_slice());
             let dout = elements(&dout)?;
-            let mut dkeys = vec![0.0; keys.len()];
-            let mut dvalues = vec![0.0; values.len()];
+            let (mut dkeys, mut dvalues) = (zeros(keys.len()), zeros(values.len()));
             let dq = written(inputs[0].shape(), |dq| {
                 let grads = (dq, dkeys.as_mut_slice(), dvalues.as_mut_slice());
                 backward((&q, &keys, &values), forward, &dout, (&parts, heads), grads);

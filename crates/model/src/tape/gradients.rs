@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use crate::Error;
+use crate::ops::rows::zeros;
 use crate::parameter::Parameter;
 use crate::training::GradientSink;
 
@@ -34,7 +35,7 @@ impl<'a> Gradients<'a> {
         if let Some(sum) = self.sums.get_mut(parameter.name()) {
             write(sum, true);
         } else {
-            let mut sum = vec![0.0; parameter.num_elements()];
+            let mut sum = zeros(parameter.num_elements());
             write(&mut sum, false);
             self.sums.insert(parameter.name().to_owned(), sum);
         }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use candle_core::{D, Device, Tensor};
 use half::bf16;
 use kernels::Matrix;
+use rayon::prelude::*;
 
 use super::Tape;
 use crate::Error;
+use crate::ops::rows::TASK;
 use crate::ops::{applied, elements, plain, written};
 use crate::weights::{Storage, Weight};
 
@@ -108,7 +110,8 @@ fn rounded(x: Tensor, rounds: bool) -> candle_core::Result<Tensor> {
         return Ok(x);
     }
     let elements = elements(&x)?;
-    let rounded: Vec<f32> = elements.iter().map(|x| bf16::from_f32(*x).to_f32()).collect();
+    let rounded = elements.par_iter().with_min_len(TASK).map(|x| bf16::from_f32(*x).to_f32());
+    let rounded: Vec<f32> = rounded.collect();
     Tensor::from_vec(rounded, x.shape(), &Device::Cpu)
 }
 

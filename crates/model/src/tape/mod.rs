@@ -219,7 +219,7 @@ impl Tape {
                 for (id, dinput) in node.inputs.into_iter().zip(dinputs) {
                     let (Some(id), Some(dinput)) = (id, dinput) else { continue };
                     let sum = match flowing.remove(&id) {
-                        Some(earlier) => (earlier + dinput)?,
+                        Some(earlier) => ops::sum(&earlier, &dinput, 1.0)?,
                         None => dinput,
                     };
                     flowing.insert(id, sum);

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use candle_core::{D, IndexOp, Tensor};
+use candle_core::{D, DType, IndexOp, Tensor};
 use kernels::NormGrad;
 
 use super::{Gradients, Tape};
 use crate::Error;
-use crate::ops::{self, elements, plain, written};
+use crate::ops::{self, elements, plain, rows, written};
 use crate::parameter::Parameter;
 use crate::weights::Weight;
 
@@ -20,7 +20,7 @@ type NormSlope = fn(&[f32], &[f32], f32, &[f32], NormGrad<'_>);
 
 impl Tape {
     pub(crate) fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor, Error> {
-        let out = (a + b)?;
+        let out = sum(a, b, 1.0)?;
         self.record_one(&[a, b], Vec::new(), &out, |_, dout| {
             Ok(vec![Some(dout.clone()), Some(dout)])
         });
@@ -29,7 +29,7 @@ impl Tape {
 
     /// Returns `x + factor y`.
     pub(crate) fn add_scaled(&self, x: &Tensor, y: &Tensor, factor: f64) -> Result<Tensor, Error> {
-        let out = (x + (y * factor)?)?;
+        let out = sum(x, y, factor)?;
         self.record_one(&[x, y], Vec::new(), &out, move |_, dout| {
             let dy = (&dout * factor)?;
             Ok(vec![Some(dout), Some(dy)])
@@ -158,16 +158,15 @@ impl Tape {
         x: &Tensor,
         widths: [usize; N],
     ) -> Result<[Tensor; N], Error> {
-        let mut start = 0;
-        let mut outs = Vec::with_capacity(N);
-        for width in widths {
-            outs.push(x.narrow(D::Minus1, start, width)?.contiguous()?);
-            start += width;
-        }
+        let is_cpu = x.device().is_cpu();
+        let outs = if is_cpu { rows::split(x, &widths)? } else { narrowed(x, &widths)? };
         let shapes: Vec<_> = outs.iter().map(|out| out.shape().clone()).collect();
-        let (dtype, device) = (x.dtype(), x.device().clone());
+        let (shape, dtype, device) = (x.shape().clone(), x.dtype(), x.device().clone());
         let outputs: Vec<&Tensor> = outs.iter().collect();
         self.record(&[x], Vec::new(), &outputs, move |_, douts| {
+            if is_cpu {
+                return Ok(vec![Some(rows::join(&douts, &widths, shape)?)]);
+            }
             let parts = douts.into_iter().zip(shapes).map(|(dout, shape)| match dout {
                 Some(dout) => Ok(dout),
                 None => Tensor::zeros(shape, dtype, &device),
@@ -212,10 +211,18 @@ impl Tape {
 
     /// Returns some rows, each at most once. `// [rows, width] -> [selected, width]`
     pub(crate) fn select_rows(&self, x: &Tensor, rows: Vec<u32>) -> Result<Tensor, Error> {
+        let shape = x.shape().clone();
+        if x.device().is_cpu() {
+            let out = rows::select(x, &rows)?;
+            self.record_one(&[x], Vec::new(), &out, move |_, dout| {
+                Ok(vec![Some(rows::place(&dout, &rows, &shape)?)])
+            });
+            return Ok(out);
+        }
         let count = rows.len();
         let rows = Tensor::from_vec(rows, count, x.device())?;
         let out = x.index_select(&rows, 0)?;
-        let (shape, dtype, device) = (x.shape().clone(), x.dtype(), x.device().clone());
+        let (dtype, device) = (x.dtype(), x.device().clone());
         self.record_one(&[x], Vec::new(), &out, move |_, dout| {
             let zeros = Tensor::zeros(shape, dtype, &device)?;
             Ok(vec![Some(zeros.index_add(&rows, &dout, 0)?)])
@@ -274,6 +281,25 @@ impl Tape {
             Ok(Vec::new())
         });
     }
+}
+
+/// Returns `x + factor y`.
+pub(super) fn sum(x: &Tensor, y: &Tensor, factor: f64) -> candle_core::Result<Tensor> {
+    if x.device().is_cpu() && x.dtype() == DType::F32 && x.dims() == y.dims() {
+        return rows::add_scaled(x, y, factor as f32);
+    }
+    x + (y * factor)?
+}
+
+/// Cuts the last dimension.
+fn narrowed(x: &Tensor, widths: &[usize]) -> candle_core::Result<Vec<Tensor>> {
+    let mut start = 0;
+    let mut outs = Vec::with_capacity(widths.len());
+    for width in widths {
+        outs.push(x.narrow(D::Minus1, start, *width)?.contiguous()?);
+        start += width;
+    }
+    Ok(outs)
 }
 
 fn add(gradients: &mut Gradients<'_>, parameter: &Parameter, grad: &[f32]) {

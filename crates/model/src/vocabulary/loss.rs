@@ -5,6 +5,7 @@ use candle_core::{Device, Tensor};
 use super::Vocabulary;
 use crate::Error;
 use crate::linear::Linear;
+use crate::ops::rows::zeros;
 use crate::ops::{elements, plain};
 use crate::tape::{Gradients, Tape};
 use crate::weights::Weight;
@@ -36,7 +37,7 @@ impl Vocabulary {
         let hidden = hidden.contiguous()?;
         let x = elements(&hidden)?;
         let (mut gradients, scale) = gradients.map_or((None, 0.0), |(to, scale)| (Some(to), scale));
-        let mut dhidden = gradients.as_ref().map(|_| vec![0.0; x.len()]);
+        let mut dhidden = gradients.as_ref().map(|_| zeros(x.len()));
         let rows = (LOGITS / vocab_size.max(1)).max(MIN_ROWS);
         let mut sum = 0.0;
         for (index, targets) in targets.chunks(rows).enumerate() {
@@ -76,7 +77,7 @@ impl Vocabulary {
     /// Returns the logits of some rows. `// [rows, ids]`
     fn chunk(&self, tape: &Tape, x: &[f32]) -> Result<Vec<f32>, Error> {
         let (rows, width) = (x.len() / self.hidden, self.len());
-        let mut logits = vec![0.0; rows * width];
+        let mut logits = zeros(rows * width);
         let mut start = 0;
         for (head, count) in self.heads() {
             let weights = head.weights();
@@ -87,7 +88,7 @@ impl Vocabulary {
             // Where nothing is left out and nothing follows, the logits are written in place.
             let is_all = out_width == width;
             if !is_all {
-                out = vec![0.0; rows * out_width];
+                out = zeros(rows * out_width);
             }
             let target = if is_all { &mut logits } else { &mut out };
             weights.weight.with_matrix(tape.rounds(), |weight| {
@@ -120,7 +121,7 @@ impl Vocabulary {
             let mut of_head = Vec::new();
             let mut dy = dlogits;
             if out_width != width {
-                of_head = vec![0.0; rows * out_width];
+                of_head = zeros(rows * out_width);
                 for (to, from) in of_head.chunks_mut(out_width).zip(dlogits.chunks(width)) {
                     to[..count].copy_from_slice(&from[start..start + count]);
                 }
@@ -140,7 +141,7 @@ impl Vocabulary {
                 if index == 0 {
                     kernels::linear_grad_input(dy, weight, self.hidden, dx);
                 } else {
-                    let mut more = vec![0.0; dx.len()];
+                    let mut more = zeros(dx.len());
                     kernels::linear_grad_input(dy, weight, self.hidden, &mut more);
                     dx.iter_mut().zip(more).for_each(|(dx, more)| *dx += more);
                 }
