@@ -17,7 +17,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &["sequence", "checkpoint", "kernels"]),
     ("engine", &["model", "sequence"]),
     ("train", &["sequence", "checkpoint", "kernels", "prompt", "model"]),
-    ("cli", &["sequence", "checkpoint", "kernels", "prompt", "model", "engine", "train"]),
+    ("miniature", &["prompt", "checkpoint"]),
+    (
+        "cli",
+        &["sequence", "checkpoint", "kernels", "prompt", "model", "engine", "train", "miniature"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Train a model by a recipe, or go on with a run
     Train(TrainArgs),
+    /// Write a world of pictures with known answers, to train and test on
+    Miniature(MiniatureArgs),
     /// Measure speed and memory
     Bench(BenchArgs),
     /// Print the completion script of a shell
@@ -383,6 +385,45 @@ pub(crate) struct TrainArgs {
     /// How many threads compute; all processors if left out [env: `AKI_THREADS`]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
+}
+
+/// Write a world of pictures with known answers, to train and test on.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    aki miniature --output worlds/tiny --size tiny\n  \
+    aki miniature --output worlds/one --seed 1 --size full --image-size 112\n\n\
+    The same seed gives the same bytes on every machine. Files that are there are kept: an \
+    interrupted world is gone on with by the same command.")]
+pub(crate) struct MiniatureArgs {
+    /// The folder to write into
+    #[arg(long, short = 'o', value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// What decides every picture and every question
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// How much is made
+    #[arg(long, value_enum, default_value_t = WorldSize::Small)]
+    pub(crate) size: WorldSize,
+    /// The width and height of pictures
+    #[arg(long, value_name = "PIXELS", default_value_t = 384)]
+    pub(crate) image_size: usize,
+    /// How many threads draw; all processors if left out
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How much of a world is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WorldSize {
+    /// 24 pictures a set: seconds
+    Tiny,
+    /// 1,000 pictures a set: minutes
+    Small,
+    /// 20,000 pictures a set: to train on
+    Full,
 }
 
 /// Measure speed and memory.

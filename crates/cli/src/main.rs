@@ -20,6 +20,7 @@ mod input;
 mod inspect;
 mod interrupt;
 mod load;
+mod miniature;
 mod output;
 mod preprocess;
 mod progress;
@@ -65,6 +66,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Init(args) => init::run(args),
         Command::Convert(args) => convert::run(args, &environment),
         Command::Train(args) => train::run(args, &environment),
+        Command::Miniature(args) => miniature::run(args),
         Command::Bench(args) => bench::run(args, &environment),
         Command::Completions(args) => {
             let mut script = Vec::new();

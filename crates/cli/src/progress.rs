@@ -17,6 +17,11 @@ pub(crate) fn spinner(what: &str) -> ProgressBar {
     spinner
 }
 
+/// Returns a bar over things of which there are so many.
+pub(crate) fn things(what: &str, total: u64) -> ProgressBar {
+    styled(ProgressBar::new(total), "{msg} {wide_bar} {pos}/{len} {per_sec} {eta}", what)
+}
+
 /// Returns a bar over the steps of a run, of which there are some later.
 pub(crate) fn steps() -> ProgressBar {
     styled(ProgressBar::new(0), "{pos}/{len} {wide_bar} {msg}", "")

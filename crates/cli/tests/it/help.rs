@@ -2,7 +2,7 @@
 
 use crate::program::{aki, aki_with, command};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "ask",
     "chat",
     "inspect",
@@ -12,6 +12,7 @@ const COMMANDS: [&str; 11] = [
     "init",
     "convert",
     "train",
+    "miniature",
     "bench",
     "completions",
 ];

@@ -1,0 +1,130 @@
+//! Captions: they name the main things of a picture.
+
+use crate::language::{Says, a, alike, capital, list, number, phrase, plural};
+use crate::random::Stream;
+use crate::scene::{
+    Backdrop, Chart, ChartKind, Diagram, Entry, Object, Scene, Texture, View, Writing,
+};
+
+/// Returns a caption; different numbers word it differently.
+pub fn caption(scene: &Scene, seed: u64, index: u64) -> String {
+    let key = crate::random::Key { seed, place: u64::MAX, index, attempt: 0 };
+    caption_with(scene, &mut Stream::new(key))
+}
+
+pub(crate) fn caption_with(scene: &Scene, stream: &mut Stream) -> String {
+    match scene.view {
+        View::Sign => return sign(scene, stream),
+        View::Chart | View::Diagram => return figure(scene),
+        View::Flat | View::Room => {}
+    }
+    let things = list(&groups(scene, stream.chance(50)));
+    let behind = match (scene.view, scene.backdrop) {
+        (View::Room, _) => " in a room",
+        (_, Backdrop::Meadow) => " on a meadow",
+        (_, Backdrop::Beach) => " on a beach",
+        (_, Backdrop::Paper) => " on squared paper",
+        _ => "",
+    };
+    match stream.below(4) {
+        0 => format!("A picture of {things}{behind}."),
+        1 => format!("There {} {things}{behind}.", verb(scene)),
+        2 => format!("{}{behind}.", capital(&things)),
+        _ => match beside(scene) {
+            Some(relation) => format!("{}{behind}. {relation}", capital(&things)),
+            None => format!("The picture shows {things}{behind}."),
+        },
+    }
+}
+
+/// Captions of boards quote them.
+fn sign(scene: &Scene, stream: &mut Stream) -> String {
+    let has_colors = stream.chance(50);
+    let board = |writing: &Writing| {
+        let Writing { text, color, board, .. } = writing;
+        let board = if has_colors {
+            format!("{} sign in {} letters", board.word(), color.word())
+        } else {
+            "sign".to_owned()
+        };
+        format!("{} that says {text}", a(&board))
+    };
+    let boards: Vec<_> = scene.writing.iter().map(board).collect();
+    format!("{}.", capital(&list(&boards)))
+}
+
+/// Captions of charts and diagrams say what the values or arrows are.
+fn figure(scene: &Scene) -> String {
+    if let Some(Chart { kind, entries }) = &scene.chart {
+        let entry = |entry: &Entry| match kind {
+            ChartKind::Bar => format!("{} at {}", entry.color.word(), entry.value),
+            ChartKind::Line => format!("{} at {}", entry.label, entry.value),
+            ChartKind::Pie => format!("{} slice", a(entry.color.word())),
+        };
+        let entries: Vec<_> = entries.iter().map(entry).collect();
+        let kind = ["bar", "line", "pie"][*kind as usize];
+        return format!("A {kind} chart with {}.", list(&entries));
+    }
+    let Some(Diagram { boxes, arrows }) = &scene.diagram else {
+        return "A picture.".to_owned();
+    };
+    let letters: Vec<_> = boxes.iter().map(|(letter, _)| letter.to_string()).collect();
+    let arrow =
+        |(from, to): &(usize, usize)| format!("from {} to {}", boxes[*from].0, boxes[*to].0);
+    let arrows: Vec<_> = arrows.iter().map(arrow).collect();
+    format!("A diagram of boxes {} with arrows {}.", list(&letters), list(&arrows))
+}
+
+/// Returns `is` or `are`, by the first group.
+fn verb(scene: &Scene) -> &'static str {
+    let first = &scene.objects[0];
+    let num = scene.objects.iter().filter(|other| alike(other, first, Says::NAME)).count();
+    if num > 1 { "are" } else { "is" }
+}
+
+/// Returns a phrase for every group of objects of one kind and colour, in the order of objects.
+pub(crate) fn groups(scene: &Scene, has_details: bool) -> Vec<String> {
+    let mut groups: Vec<(&Object, usize)> = Vec::new();
+    for object in &scene.objects {
+        match groups.iter_mut().find(|(first, _)| alike(first, object, Says::NAME)) {
+            Some((_, num)) => *num += 1,
+            None => groups.push((object, 1)),
+        }
+    }
+    let words = |(object, num): &(&Object, usize)| {
+        let all = |says| {
+            let same_name = scene.objects.iter().filter(|other| alike(other, object, Says::NAME));
+            same_name.clone().count() == same_name.filter(|o| alike(o, object, says)).count()
+        };
+        let mut says = Says::NAME;
+        says.texture = has_details
+            && object.texture != Texture::Plain
+            && all(Says { texture: true, ..Says::NAME });
+        says.extent = has_details && all(Says { extent: true, ..Says::NAME });
+        if *num == 1 {
+            a(&phrase(object, says))
+        } else {
+            format!("{} {}", number(*num), plural(object, says))
+        }
+    };
+    groups.iter().map(words).collect()
+}
+
+/// Returns a sentence about two objects with names of their own.
+fn beside(scene: &Scene) -> Option<String> {
+    let is_alone = |object: &&Object| {
+        scene.objects.iter().filter(|other| alike(other, object, Says::NAME)).count() == 1
+    };
+    let mut alone = scene.objects.iter().filter(is_alone);
+    let (first, second) = (alone.next()?, alone.next()?);
+    let [dx, dy] = [0, 1].map(|axis| first.bounds.middle()[axis] - second.bounds.middle()[axis]);
+    let relation = if dx.abs() > dy.abs() || scene.view == View::Room {
+        if dx < 0.0 { "to the left of" } else { "to the right of" }
+    } else if dy < 0.0 {
+        "above"
+    } else {
+        "below"
+    };
+    let name = |object| phrase(object, Says::NAME);
+    Some(format!("The {} is {relation} the {}.", name(first), name(second)))
+}

@@ -1,0 +1,103 @@
+//! Flat pictures: shapes and small objects side by side, some partly behind others.
+
+use super::{Backdrop, Bounds, Color, Extent, Kind, Object, Scene, TINTS, Texture, View};
+use crate::random::Stream;
+
+/// How much of an object another may cover.
+const HIDDEN: f32 = 0.2;
+/// How often a place is looked for.
+const TRIES: usize = 60;
+/// Half the height of objects.
+const RADII: [(Extent, f32); 2] = [(Extent::Small, 0.105), (Extent::Large, 0.175)];
+/// What several objects share.
+#[derive(Clone, Copy)]
+struct Look {
+    kind: Kind,
+    color: Color,
+    extent: Extent,
+    texture: Texture,
+}
+
+/// Makes a scene.
+pub(super) fn make(stream: &mut Stream) -> Scene {
+    let backdrop =
+        [Backdrop::Plain, Backdrop::Plain, Backdrop::Meadow, Backdrop::Beach, Backdrop::Paper]
+            [stream.below(5)];
+    let mut objects: Vec<Object> = Vec::new();
+    for look in looks(stream) {
+        if let Some(object) = put(stream, look, &objects) {
+            objects.push(object);
+        }
+    }
+    let num_objects = objects.len();
+    for (number, object) in objects.iter_mut().enumerate() {
+        object.depth = (num_objects - number) as f32;
+    }
+    Scene { backdrop, objects, ..Scene::empty(View::Flat, stream.pick(&TINTS)) }
+}
+
+/// Chooses what there is: often several of one look, so that there is something to count, and
+/// things that share a kind or a colour, so that words have to be read with care.
+fn looks(stream: &mut Stream) -> Vec<Look> {
+    let first = look(stream);
+    let mut looks = vec![first; [1, 1, 2, 3, 4, 5][stream.below(6)]];
+    let extra = 1 + stream.below(if looks.len() > 3 { 2 } else { 4 });
+    for _ in 0..extra {
+        let mut other = look(stream);
+        match stream.below(4) {
+            0 => other.kind = first.kind,
+            1 => other.color = first.color,
+            _ => {}
+        }
+        if !other.kind.is_shape() {
+            other.texture = Texture::Plain;
+        }
+        looks.push(other);
+    }
+    if looks.len() > 4 {
+        for look in looks.iter_mut().skip(1) {
+            look.extent = Extent::Small;
+        }
+    }
+    stream.shuffle(&mut looks);
+    looks
+}
+
+fn look(stream: &mut Stream) -> Look {
+    let kind = stream.pick(&Kind::FLAT);
+    let has_pattern = kind.is_shape() && stream.chance(45);
+    let pattern = stream.pick(&[Texture::Striped, Texture::Dotted, Texture::Checked]);
+    Look {
+        kind,
+        color: stream.pick(&Color::ALL),
+        extent: stream.pick(&[Extent::Small, Extent::Large]),
+        texture: if has_pattern { pattern } else { Texture::Plain },
+    }
+}
+
+/// Finds a place for an object, if there is one.
+fn put(stream: &mut Stream, look: Look, others: &[Object]) -> Option<Object> {
+    let radius = RADII[look.extent as usize].1 * stream.between(0.92, 1.08);
+    let turned = if look.kind.is_shape() { stream.between(-0.03, 0.03) } else { 0.0 };
+    for _ in 0..TRIES {
+        let (x, y) = (stream.between(radius, 1.0 - radius), stream.between(radius, 1.0 - radius));
+        let bounds =
+            Bounds { x: x - radius, y: y - radius, width: 2.0 * radius, height: 2.0 * radius };
+        if others.iter().all(|other| other.bounds.overlap(&bounds) < HIDDEN) {
+            let Look { kind, color, extent, texture } = look;
+            let (depth, floor) = (0.0, None);
+            return Some(Object {
+                kind,
+                color,
+                extent,
+                texture,
+                bounds,
+                depth,
+                floor,
+                radius,
+                turned,
+            });
+        }
+    }
+    None
+}

@@ -1,0 +1,138 @@
+//! `WebDataset` shards of captions: `kale`, `ocr`, `grounding`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::WorldConfig;
+use super::files::{Counts, Job, encode, json};
+use crate::Error;
+use crate::caption::caption_with;
+use crate::language::{Says, capital, phrase};
+use crate::random::{Key, Stream};
+use crate::scene::{Scene, Split, View};
+
+/// A set of captions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flavour {
+    Kale,
+    Ocr,
+    Grounding,
+}
+
+impl Flavour {
+    const ALL: [Self; 3] = [Self::Kale, Self::Ocr, Self::Grounding];
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Kale => "kale",
+            Self::Ocr => "ocr",
+            Self::Grounding => "grounding",
+        }
+    }
+
+    /// The pool of scenes.
+    fn pool(self) -> u64 {
+        100 + self as u64
+    }
+
+    fn view(self, index: u64) -> View {
+        match self {
+            Self::Kale | Self::Grounding => {
+                if index % 3 == 2 {
+                    View::Room
+                } else {
+                    View::Flat
+                }
+            }
+            Self::Ocr => View::Sign,
+        }
+    }
+
+    /// The text of a sample, as the set publishes it.
+    fn text(self, scene: &Scene, stream: &mut Stream) -> String {
+        let caption = caption_with(scene, stream);
+        match self {
+            Self::Kale => caption,
+            Self::Ocr => {
+                let words: Vec<_> = scene.writing.iter().map(|w| w.text.as_str()).collect();
+                let read = |text: String, granularity| Read { text, granularity };
+                let all = [read(words.join(" "), 0), read(caption, 1)];
+                serde_json::to_string(&all).unwrap_or_default()
+            }
+            Self::Grounding => {
+                let boxes: Vec<_> = scene
+                    .objects
+                    .iter()
+                    .map(|object| {
+                        let bounds = object.bounds;
+                        format!(
+                            "{} <bbox>[{:.3}, {:.3}][{:.3}, {:.3}]</bbox>",
+                            capital(&phrase(object, Says::NAME)),
+                            bounds.x,
+                            bounds.y,
+                            bounds.x + bounds.width,
+                            bounds.y + bounds.height
+                        )
+                    })
+                    .collect();
+                format!("[['{caption}', True, None], ['{}', False, 1.0]]", boxes.join(", "))
+            }
+        }
+    }
+}
+
+/// A reading of a picture at some granularity.
+#[derive(Serialize)]
+struct Read {
+    text: String,
+    granularity: u8,
+}
+
+/// Returns the files of all sets.
+pub(super) fn jobs(config: &WorldConfig) -> Vec<Job<'_>> {
+    let (num_shards, num_samples) = config.size.shards();
+    let mut jobs = Vec::new();
+    for flavour in Flavour::ALL {
+        let folder = PathBuf::from(flavour.folder());
+        for shard in 0..num_shards {
+            let path = folder.join(format!("{shard:05}.tar"));
+            let counts =
+                Counts { pictures: num_samples, examples: num_samples, tests: 0, is_named: true };
+            let make = move || tar(config, flavour, shard as u64);
+            jobs.push(Job { path, make: Box::new(make), counts });
+        }
+        let path = folder.join("sizes.json");
+        let sizes: BTreeMap<String, usize> =
+            (0..num_shards).map(|shard| (format!("{shard:05}.tar"), num_samples)).collect();
+        let counts = Counts { is_named: true, ..Counts::default() };
+        let make = move || json(Path::new("sizes.json"), &sizes);
+        jobs.push(Job { path, make: Box::new(make), counts });
+    }
+    jobs
+}
+
+/// Makes a shard.
+fn tar(config: &WorldConfig, flavour: Flavour, shard: u64) -> Result<Vec<u8>, Error> {
+    let num_samples = config.size.shards().1 as u64;
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut append = |name: &str, contents: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(contents.len() as u64);
+        header.set_mode(0o644);
+        let error = |source| Error::File { path: PathBuf::from(name), source };
+        builder.append_data(&mut header, name, contents).map_err(error)
+    };
+    for index in shard * num_samples..(shard + 1) * num_samples {
+        let pool = (flavour.pool(), index);
+        let scene = Scene::of_pool(flavour.view(index), Split::Training, config.seed, pool);
+        let key = Key { seed: config.seed, place: !flavour.pool(), index, attempt: 0 };
+        let text = flavour.text(&scene, &mut Stream::new(key));
+        let picture = format!("{index:09}.jpg");
+        append(&picture, &encode(&picture, &scene.draw(config.image_size))?)?;
+        append(&format!("{index:09}.txt"), text.as_bytes())?;
+    }
+    let path = PathBuf::from(flavour.folder());
+    builder.into_inner().map_err(|source| Error::File { path, source })
+}

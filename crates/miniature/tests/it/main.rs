@@ -1,0 +1,4 @@
+//! Tests of the world through its public interface.
+
+mod files;
+mod scenes;
