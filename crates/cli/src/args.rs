@@ -289,10 +289,12 @@ pub(crate) struct PreprocessArgs {
     pub(crate) output: PathBuf,
 }
 
-/// Write a checkpoint with random weights.
+/// Write a checkpoint to start from: random weights, or those of pretrained backbones.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
-    aki init --preset aki-4b --dtype bf16 --seed 0 --output ./aki-4b-random\n\n\
+    aki init --preset aki-4b --dtype bf16 --seed 0 --output ./aki-4b-random\n  \
+    aki init --vision google/siglip-so400m-patch14-384 --text microsoft/Phi-3.5-mini-instruct \
+    --tokenizer ./aki-4b --output ./aki-4b-start\n\n\
     Weights are normal with standard deviation 0.02, norms 1, biases 0, the resampler's latents \
     standard normal. Each tensor is seeded by the seed and its name, so that the same seed gives \
     the same files on every machine.")]
@@ -306,6 +308,12 @@ pub(crate) struct InitArgs {
     /// Where the random numbers start
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
+    /// The vision encoder to start with: a directory, a file or a hub id of a `SigLIP`
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) vision: Option<String>,
+    /// The decoder to start with: a directory, a file or a hub id
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) text: Option<String>,
     /// The directory to write
     #[arg(long, short = 'o', value_name = "DIR")]
     pub(crate) output: PathBuf,

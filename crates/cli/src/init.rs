@@ -1,5 +1,7 @@
 //! `aki init`: a checkpoint with random weights in the published layout.
 
+mod backbones;
+
 use std::fs;
 use std::path::Path;
 
@@ -13,14 +15,19 @@ use rand_distr::StandardNormal;
 use rayon::prelude::*;
 
 use crate::args::InitArgs;
+use crate::environment::Environment;
 use crate::files;
 use crate::load::SIDE_FILES;
 use crate::{output, progress};
+use backbones::Backbones;
 
 /// Elements that one random generator makes; part of the format of a seed.
 const BLOCK: usize = 1 << 18;
 /// Blocks that are made before they are written: 32 MiB of f32.
 const BATCH: usize = 32;
+
+/// Bytes of a backbone that are written at once.
+const PIECE: usize = 1 << 25;
 
 /// What a tensor starts as.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,8 +51,10 @@ impl Start {
 }
 
 /// Writes configuration and weights.
-pub(crate) fn run(args: &InitArgs) -> Result<()> {
+pub(crate) fn run(args: &InitArgs, environment: &Environment) -> Result<()> {
     let config = AkiConfig::preset(&args.preset)?;
+    let (vision, text) = (args.vision.as_deref(), args.text.as_deref());
+    let backbones = Backbones::open(vision, text, environment)?;
     files::prepare_output(&args.output, args.force)?;
     let dtype = args.dtype.dtype();
     let specs =
@@ -53,6 +62,13 @@ pub(crate) fn run(args: &InitArgs) -> Result<()> {
     let plan = ShardPlan::new(specs, usize::try_from(args.max_shard_size)?)?;
     let bar = progress::bytes("writing weights", plan.num_bytes() as u64);
     let written = plan.write(&args.output, |spec, sink| -> Result<()> {
+        if let Some(bytes) = backbones.bytes(spec)? {
+            for piece in bytes.chunks(PIECE) {
+                sink.put(piece)?;
+                bar.inc(piece.len() as u64);
+            }
+            return Ok(());
+        }
         let num_elements: usize = spec.shape.iter().product();
         let num_blocks = num_elements.div_ceil(BLOCK);
         let start = Start::of(&spec.name, &spec.shape);

@@ -63,7 +63,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Trace(args) => trace::run(args, &environment),
         Command::Tokenize(args) => tokenize::run(args, &environment),
         Command::Preprocess(args) => preprocess::run(args, &environment),
-        Command::Init(args) => init::run(args),
+        Command::Init(args) => init::run(args, &environment),
         Command::Convert(args) => convert::run(args, &environment),
         Command::Train(args) => train::run(args, &environment),
         Command::Miniature(args) => miniature::run(args),

@@ -40,6 +40,58 @@ fn init_gives_the_same_files_for_the_same_seed() {
     assert!(first != weights("c", "2"));
 }
 
+/// Writes the tensors below a prefix under another one.
+fn write_part(file: &std::path::Path, prefix: &str, theirs: &str) {
+    let golden = Checkpoint::open(goldens("base/model")).expect("open");
+    let part = golden.names().filter_map(|name| {
+        let rest = name.strip_prefix(prefix)?;
+        // A pretrained decoder knows nothing of added ids.
+        let is_added = rest.contains("additional") || rest == "lm_head.bias";
+        (!is_added).then(|| (format!("{theirs}{rest}"), golden.tensor(name).expect("listed")))
+    });
+    let part: Vec<_> = part.collect();
+    checkpoint::save_file(file, part.iter().map(|(name, tensor)| (name.as_str(), *tensor)))
+        .expect("written");
+}
+
+#[test]
+fn init_starts_with_pretrained_backbones() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let [vision, text, output] =
+        ["vision.safetensors", "text.safetensors", "model"].map(|name| dir.path().join(name));
+    write_part(&vision, "vision_encoder.", "vision_model.");
+    write_part(&text, "lang_model.", "");
+    let [vision, text, output] = [vision, text, output].map(|path| path.display().to_string());
+    let args = ["init", "--preset", "tiny", "--dtype", "f32", "--output", &output];
+    let said = aki(args.into_iter().chain(["--vision", &vision, "--text", &text])).success();
+    assert!(said.contains("wrote"), "{said}");
+    let (golden, written) = (goldens("base/model"), Checkpoint::open(&output).expect("open"));
+    let golden = Checkpoint::open(golden).expect("open");
+    let mut counts = [0, 0];
+    for name in golden.names() {
+        let [expected, found] = [&golden, &written].map(|it| it.tensor(name).expect("a tensor"));
+        let is_new = name.starts_with("vision_tokenizer.") || name.contains("additional");
+        counts[usize::from(is_new)] += 1;
+        if is_new || name.ends_with("lm_head.bias") {
+            assert_eq!(expected.shape, found.shape, "{name}");
+        } else {
+            assert!(expected.bytes[..] == found.bytes[..], "{name} is the backbone's");
+        }
+    }
+    assert!(counts.iter().all(|count| *count > 4), "{counts:?}");
+
+    // The two exchanged.
+    let args = ["init", "--preset", "tiny", "--force", "--output", &output, "--text", &vision];
+    let error = aki(args).failure(1);
+    assert!(error.contains("has no tensor `model.embed_tokens.weight`"), "{error}");
+    let args = ["init", "--preset", "aki-4b", "--force", "--output", &output, "--text", &text];
+    let error = aki(args).failure(1);
+    assert!(error.contains("has shape [544, 64], expected [32064, 3072]"), "{error}");
+    let args = ["init", "--preset", "tiny", "--force", "--output", &output, "--vision", "./none"];
+    let error = aki(args).failure(1);
+    assert!(error.contains("--vision `./none`"), "{error}");
+}
+
 #[test]
 fn init_divides_the_weights_into_files() {
     let dir = tempfile::tempdir().expect("a directory");
