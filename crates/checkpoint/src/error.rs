@@ -31,7 +31,7 @@ pub enum Error {
     },
     /// A directory holds no checkpoint.
     #[error(
-        "no checkpoint in `{}`: looked for `model.safetensors` and `model.safetensors.index.json`, found {}",
+        "no checkpoint in `{}`: looked for `model.safetensors`, `model.safetensors.index.json` and `model.gguf`, found {}",
         path.display(),
         listed(found)
     )]
@@ -42,7 +42,7 @@ pub enum Error {
         found: Vec<String>,
     },
     /// A file is of a format that is recognised but not read.
-    #[error("`{}` is {format}, expected safetensors or a PyTorch zip checkpoint", path.display())]
+    #[error("`{}` is {format}, expected safetensors, GGUF or a PyTorch zip checkpoint", path.display())]
     Unsupported {
         /// The file.
         path: PathBuf,
@@ -56,6 +56,28 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// A GGUF file is malformed.
+    #[error("`{}` is not a readable GGUF file: {reason}", path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file to be written cannot hold a tensor.
+    #[error(
+        "tensor `{name}` has dtype {dtype} and shape {shape:?}, which {format} files cannot hold"
+    )]
+    NotInFormat {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        dtype: Dtype,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// The format.
+        format: &'static str,
     },
     /// An index of shards is malformed.
     #[error("`{}` is not a valid index of shards: {reason}", path.display())]

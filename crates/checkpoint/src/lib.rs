@@ -1,7 +1,7 @@
 //! Checkpoint files: tensors by name, lazily, without a tensor framework.
 //!
 //! [`Checkpoint::open`] reads headers only; [`Checkpoint::tensor`] returns a view whose bytes lie
-//! in the memory-mapped file. [`ShardPlan`] writes, one tensor at a time; [`hub`] downloads.
+//! in the memory-mapped file. [`ShardPlan`] and [`GgufPlan`] write, one tensor at a time; [`hub`] downloads.
 //! Nothing here knows what a tensor means, and nothing in a file is ever executed.
 //!
 //! ```
@@ -25,6 +25,7 @@ mod bytes;
 mod convert;
 mod dtype;
 mod error;
+mod gguf;
 pub mod hub;
 mod pickle;
 mod safetensors;
@@ -39,6 +40,7 @@ use std::sync::OnceLock;
 pub use bytes::Bytes;
 pub use dtype::Dtype;
 pub use error::Error;
+pub use gguf::{GgufPlan, MetadataValue};
 pub use writer::{ShardPlan, TensorSink, TensorSpec, save, save_file};
 
 /// One tensor: its type, its shape and its bytes, little-endian and row-major.
@@ -62,7 +64,7 @@ struct Slot {
 impl Slot {
     fn tensor(&self) -> &Tensor {
         let stored = &self.stored;
-        if stored.bytes.is_aligned_to(stored.dtype.size()) {
+        if stored.bytes.is_aligned_to(stored.dtype.alignment()) {
             return stored;
         }
         self.moved.get_or_init(|| {
@@ -82,8 +84,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a safetensors file, a `.pt` file, an index of shards, or a directory that holds
-    /// `model.safetensors` or `model.safetensors.index.json`.
+    /// Opens a safetensors file, a `.pt` file, a GGUF file, an index of shards, or a directory that
+    /// holds `model.safetensors`, `model.safetensors.index.json` or `model.gguf`.
     ///
     /// The format is told by the content, not by the name.
     ///
@@ -146,7 +148,8 @@ impl Checkpoint {
         self.tensors.is_empty()
     }
 
-    /// Returns the free-form metadata of a safetensors header, merged over its shards.
+    /// Returns the free-form metadata of a safetensors header, merged over its shards, or that of a
+    /// GGUF file without its arrays, numbers as text.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }

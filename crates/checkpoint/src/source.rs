@@ -7,10 +7,11 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::safetensors::{self, Contents, Unique};
-use crate::{Bytes, Error, torch};
+use crate::{Bytes, Error, gguf, torch};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const GGUF: &str = "model.gguf";
 /// How many files of a directory an error lists.
 const MAX_LISTED: usize = 12;
 
@@ -25,7 +26,7 @@ pub(crate) fn open(path: &Path) -> Result<Contents, Error> {
 
 fn open_directory(directory: &Path) -> Result<Contents, Error> {
     // A single file wins over an index, as in the Python library.
-    let candidates = [SINGLE, INDEX].map(|name| directory.join(name));
+    let candidates = [SINGLE, INDEX, GGUF].map(|name| directory.join(name));
     if let Some(path) = candidates.iter().find(|path| path.is_file()) {
         return open_file(path);
     }
@@ -64,13 +65,16 @@ fn map(path: &Path) -> Result<Bytes, Error> {
 /// Reads a file by its content; its name does not matter.
 pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<Contents, Error> {
     let unsupported = |format| Err(Error::Unsupported { path: path.to_owned(), format });
-    // A header length may look like any magic number, but only a header begins with a brace.
+    // As the length of a header the magic number of GGUF would be over its limit.
+    if bytes.starts_with(gguf::MAGIC) {
+        return gguf::parse(path, bytes);
+    }
+    // A header length may look like the other magic numbers, but only a header begins with a brace.
     if bytes.get(8) == Some(&b'{') {
         return safetensors::parse(path, bytes);
     }
     match torch::sniff(bytes) {
         Some(format) => torch::read(path, bytes, format),
-        None if bytes.starts_with(b"GGUF") => unsupported("a GGUF file"),
         None if bytes.get(257..262) == Some(b"ustar") => {
             unsupported("a tar archive, perhaps a checkpoint of PyTorch before 0.2")
         }

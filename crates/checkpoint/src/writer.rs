@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tempfile::{NamedTempFile, TempPath};
 
+use crate::source::GGUF;
 use crate::{Dtype, Error, Tensor};
 
 const SINGLE: &str = "model.safetensors";
@@ -55,6 +56,22 @@ impl std::fmt::Debug for TensorSink<'_> {
     }
 }
 
+impl<'a> TensorSink<'a> {
+    /// Expects the bytes of a tensor.
+    pub(crate) fn new(
+        (name, expected): (&'a str, usize),
+        file: &'a mut dyn Write,
+        (path, file_len): (&'a Path, u64),
+    ) -> Self {
+        Self { name, expected, given: 0, file, path, file_len }
+    }
+
+    /// Returns an error unless all bytes came.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        if self.given == self.expected { Ok(()) } else { Err(self.length()) }
+    }
+}
+
 impl TensorSink<'_> {
     /// Writes the next bytes of the tensor, little-endian and row-major.
     ///
@@ -87,7 +104,11 @@ impl ShardPlan {
         let mut shards = vec![Shard::default()];
         let mut total = 0_usize;
         for spec in tensors {
-            let size = spec.dtype.num_bytes(&spec.shape);
+            let TensorSpec { name, dtype, shape } = spec.clone();
+            if dtype.block_len() > 1 {
+                return Err(Error::NotInFormat { name, dtype, shape, format: "safetensors" });
+            }
+            let size = dtype.num_bytes(&shape);
             let sum = size.and_then(|size| Some((size, total.checked_add(size)?)));
             let Some((size, sum)) = sum else {
                 return Err(Error::Overflow { name: spec.name, shape: spec.shape });
@@ -195,12 +216,10 @@ impl Shard {
         let mut file = BufWriter::with_capacity(1 << 20, temporary(path).map_err(failed)?);
         file.write_all(&header).map_err(failed)?;
         for (spec, expected) in &self.tensors {
-            let (name, expected) = (spec.name.as_str(), *expected);
-            let mut sink = TensorSink { name, expected, given: 0, file: &mut file, path, file_len };
+            let tensor = (spec.name.as_str(), *expected);
+            let mut sink = TensorSink::new(tensor, &mut file, (path, file_len));
             fill(spec, &mut sink)?;
-            if sink.given != expected {
-                return Err(sink.length().into());
-            }
+            sink.finish()?;
         }
         let file = file.into_inner().map_err(|e| failed(e.into_error()))?;
         file.as_file().sync_all().map_err(failed)?;
@@ -280,7 +299,7 @@ fn put(tensors: &ByName<'_>, spec: &TensorSpec, sink: &mut TensorSink<'_>) -> Re
 }
 
 /// Makes a file beside `path` that vanishes unless it is kept.
-fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
+pub(crate) fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".writing-").suffix(".tmp");
@@ -291,13 +310,14 @@ fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
 }
 
 /// Removes the files of an earlier checkpoint, so that old and new are never mixed.
-fn remove_stale(directory: &Path, keep: &[PathBuf]) -> Result<(), Error> {
+pub(crate) fn remove_stale(directory: &Path, keep: &[PathBuf]) -> Result<(), Error> {
     let failed = |source| Error::Write { path: directory.to_owned(), source };
     for entry in fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_shard = name.starts_with("model-") && name.ends_with(".safetensors");
-        let is_ours = name == SINGLE || name == INDEX || (is_shard && name.contains("-of-"));
+        let is_single = [SINGLE, INDEX, GGUF].contains(&name);
+        let is_ours = is_single || (is_shard && name.contains("-of-"));
         if is_ours && !keep.contains(&path) {
             fs::remove_file(&path).map_err(|e| Error::write(&path, 0, e))?;
         }

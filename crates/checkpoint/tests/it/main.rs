@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests do")]
 
 mod convert;
+mod gguf;
 mod hostile;
 mod hub;
 mod safetensors;
