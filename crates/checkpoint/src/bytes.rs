@@ -49,7 +49,7 @@ impl Bytes {
     }
 
     /// Returns `len` bytes, aligned for every element type, that `fill` writes.
-    pub(crate) fn filled(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
+    pub fn filled(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
         let mut words = vec![0_u64; len.div_ceil(size_of::<u64>())];
         fill(&mut words_mut(&mut words)[..len]);
         Self { owner: Owner::Words(Arc::new(words)), range: 0..len }

@@ -57,7 +57,7 @@ pub(crate) enum Command {
 
 const MODEL_HELP: &str = "A checkpoint: a directory, a file, a hub id, or `miniature`";
 const MODEL_LONG_HELP: &str = "A checkpoint: a directory (config.json, tokenizer, weights), a \
-    .safetensors or .pt file beside those, a hub id such as Sony/AKI-4B-phi-3.5-mini, or \
+    .safetensors, .pt or .gguf file beside those, a hub id such as Sony/AKI-4B-phi-3.5-mini, or \
     `miniature`, the model that is built into the program: a tiny one with random weights, whose \
     answers are gibberish by design. What exists as a path is taken as a path";
 
@@ -332,20 +332,25 @@ pub(crate) struct InitArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     aki convert ./aki-4b ./aki-4b-bf16 --dtype bf16\n  \
+    aki convert ./aki-4b ./aki-4b-q4 --quantize q4_k\n  \
     aki convert checkpoint_4.pt ./aki-4b --max-shard-size 2GB\n\n\
     Configuration and tokenizer files beside the input are copied. A .pt file is read without \
     executing anything in it.")]
 pub(crate) struct ConvertArgs {
-    /// A directory, a .safetensors or .pt file, or a hub id
+    /// A directory, a .safetensors, .pt or .gguf file, or a hub id
     pub(crate) input: String,
     /// The directory to write
     pub(crate) output: PathBuf,
     /// The number type of the weights; auto keeps each tensor's
     #[arg(long, value_enum, default_value_t = DtypeArg::Auto)]
     pub(crate) dtype: DtypeArg,
-    /// The format to write
-    #[arg(long, value_enum, default_value_t = FormatArg::Safetensors)]
-    pub(crate) format: FormatArg,
+    /// Store matrices in blocks of few bits, in a GGUF file; a 4-bit model keeps more bits in its
+    /// vision encoder, its connector and its output
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub(crate) quantize: Option<QuantizeArg>,
+    /// The format to write; safetensors if left out, with --quantize gguf
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<FormatArg>,
     /// The most bytes of a file, as in 5GB or 500MB
     #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = parse_size)]
     pub(crate) max_shard_size: u64,
@@ -531,6 +536,21 @@ pub(crate) enum FloatArg {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FormatArg {
     Safetensors,
+    Gguf,
+}
+
+/// Blocks of few bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum QuantizeArg {
+    /// Eight bits, 8.5 with the scales
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// Four bits, 4.5 with the scales
+    #[value(name = "q4_0")]
+    Q4_0,
+    /// Four bits, 4.5 with finer scales
+    #[value(name = "q4_k")]
+    Q4K,
 }
 
 impl DtypeArg {

@@ -1,12 +1,16 @@
-//! `aki convert`: a checkpoint in another number type or division into files.
+//! `aki convert`: a checkpoint in another number type, format or division into files.
+
+mod quantize;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use checkpoint::{Dtype, ShardPlan, TensorSpec};
+use checkpoint::{Dtype, GgufPlan, ShardPlan, TensorSink, TensorSpec};
+use indicatif::ProgressBar;
 
+use self::quantize::Mix;
 use crate::args::{ConvertArgs, FormatArg};
 use crate::environment::Environment;
 use crate::load::{Model, SIDE_FILES};
@@ -15,53 +19,99 @@ use crate::{files, output, progress};
 
 /// Rewrites the weights, one tensor in memory at a time, and copies what lies beside them.
 pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<()> {
-    let FormatArg::Safetensors = args.format;
+    let format = format(args)?;
     let model = Model::locate(&args.input, environment)?;
     refuse_same(&model, &args.output)?;
     let checkpoint = model.checkpoint()?;
     files::prepare_output(&args.output, args.force)?;
     let mut inputs = BTreeMap::new();
     let mut specs = Vec::new();
+    let mut mix = args.quantize.map(Mix::new);
     for name in checkpoint.names() {
         let Some(tensor) = checkpoint.tensor(name) else { continue };
-        let dtype = args.dtype.dtype().filter(|_| is_float(tensor.dtype)).unwrap_or(tensor.dtype);
+        let mut dtype =
+            args.dtype.dtype().filter(|_| is_float(tensor.dtype)).unwrap_or(tensor.dtype);
+        if dtype.block_len() > 1 && (mix.is_some() || format == FormatArg::Safetensors) {
+            dtype = Dtype::F32;
+        }
+        if let Some(mix) = &mut mix {
+            dtype = mix.choose(name, &tensor.shape).unwrap_or(dtype);
+        }
         specs.push(TensorSpec { name: name.to_owned(), dtype, shape: tensor.shape.clone() });
         inputs.insert(name, tensor);
     }
     let num_tensors = specs.len();
-    let plan = ShardPlan::new(specs, usize::try_from(args.max_shard_size)?)?;
-    let bar = progress::bytes("converting", plan.num_bytes() as u64);
-    let written = plan.write(&args.output, |spec, sink| -> Result<()> {
+    let fill = |spec: &TensorSpec, sink: &mut TensorSink<'_>, bar: &ProgressBar| -> Result<()> {
         let tensor = inputs[spec.name.as_str()];
         let converted;
-        let bytes = if tensor.dtype == spec.dtype {
+        let bytes: &[u8] = if tensor.dtype == spec.dtype {
             &tensor.bytes
         } else {
-            converted = tensor.to_dtype(spec.dtype)?;
-            &converted.bytes
+            converted = quantize::converted(tensor, spec.dtype)?;
+            &converted
         };
         sink.put(bytes)?;
         bar.inc(bytes.len() as u64);
         Ok(())
-    })?;
-    bar.finish_and_clear();
+    };
+    let (num_bytes, num_files) = match format {
+        FormatArg::Safetensors => {
+            let plan = ShardPlan::new(specs, usize::try_from(args.max_shard_size)?)?;
+            let bar = progress::bytes("converting", plan.num_bytes() as u64);
+            let written = plan.write(&args.output, |spec, sink| fill(spec, sink, &bar))?;
+            bar.finish_and_clear();
+            (plan.num_bytes(), written.len())
+        }
+        FormatArg::Gguf => {
+            let plan = GgufPlan::new(specs, quantize::metadata(args.quantize))?;
+            let bar = progress::bytes("converting", plan.num_bytes() as u64);
+            plan.write(&args.output.join("model.gguf"), |spec, sink| fill(spec, sink, &bar))?;
+            bar.finish_and_clear();
+            (plan.num_bytes(), 1)
+        }
+    };
     output::line(&format!(
         "wrote {}, {}, in {} to {}",
         files::count(num_tensors, "tensor"),
-        files::size(plan.num_bytes() as u64),
-        files::count(written.len(), "file"),
+        files::size(num_bytes as u64),
+        files::count(num_files, "file"),
         args.output.display()
     ))?;
+    if let Some(mix) = &mix {
+        for line in mix.report() {
+            output::line(&line)?;
+        }
+    }
+    copy_side_files(&model, &args.output)
+}
+
+/// Returns the format to write.
+fn format(args: &ConvertArgs) -> Result<FormatArg> {
+    match (args.format, args.quantize) {
+        (Some(FormatArg::Safetensors), Some(_)) => {
+            let message = "safetensors files cannot hold blocks of few bits";
+            Err(Failure::usage(message.to_owned())
+                .hint("leave --format out: it is gguf then")
+                .into())
+        }
+        (Some(format), _) => Ok(format),
+        (None, Some(_)) => Ok(FormatArg::Gguf),
+        (None, None) => Ok(FormatArg::Safetensors),
+    }
+}
+
+/// Copies what belongs beside the weights.
+fn copy_side_files(model: &Model, to: &Path) -> Result<()> {
     match model.dir() {
-        None => write_embedded(&model, &args.output),
+        None => write_embedded(model, to),
         Some(dir) if SIDE_FILES.iter().any(|name| dir.join(name).is_file()) => {
-            let copied = files::copy(dir, &args.output, &SIDE_FILES)?;
+            let copied = files::copy(dir, to, &SIDE_FILES)?;
             output::line(&format!("copied {}", copied.join(", ")))
         }
         Some(dir) => output::line(&format!(
             "no config.json or tokenizer beside the input in {}; put them into {}",
             dir.display(),
-            args.output.display()
+            to.display()
         )),
     }
 }

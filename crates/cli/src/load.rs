@@ -66,7 +66,7 @@ impl Model {
         let failure = Failure::new(format!("no such file or directory: `{name}`"));
         Err(failure
             .hint(
-                "a model is a directory, a .safetensors or .pt file, a hub id such as \
+                "a model is a directory, a .safetensors, .pt or .gguf file, a hub id such as \
                  Sony/AKI-4B-phi-3.5-mini, or `miniature`, which is built in",
             )
             .into())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use checkpoint::{Bytes, Checkpoint, Dtype};
-use kernels::Blocks;
+use kernels::{BlockFormat, Blocks};
 
 use crate::Error;
 use crate::lora::{self, Adapter};
@@ -122,11 +122,17 @@ impl<'a> Weights<'a> {
             return Err(Error::TensorShape { name, found, expected });
         }
         let found = tensor.dtype;
-        if !matches!(found, Dtype::F32 | Dtype::F16 | Dtype::Bf16) {
+        if !matches!(found, Dtype::F32 | Dtype::F16 | Dtype::Bf16) && format(found).is_none() {
             return Err(Error::TensorDtype { name, found });
         }
+        let Some(dtype) = self.dtype else { return Ok(tensor.clone()) };
         let wrong = |_| Error::TensorDtype { name, found };
-        tensor.to_dtype(self.dtype.unwrap_or(found)).map_err(wrong)
+        widened(tensor.clone()).to_dtype(dtype).map_err(wrong)
+    }
+
+    /// Returns a tensor of the expected shape in a float type.
+    fn floats(&self, name: &str, shape: &[usize]) -> Result<checkpoint::Tensor, Error> {
+        self.get(name, shape).map(widened)
     }
 
     /// Returns a matrix to multiply with or to look rows up in; what is stored in the right type
@@ -135,10 +141,12 @@ impl<'a> Weights<'a> {
         if let Some(parameter) = self.parameter(name, shape)? {
             return Ok(Storage::Trained(parameter));
         }
-        let checkpoint::Tensor { bytes, dtype, .. } = self.get(name, shape)?;
+        let tensor = self.get(name, shape)?;
         if self.device.is_cpu() {
+            let checkpoint::Tensor { bytes, dtype, .. } = tensor;
             return Ok(Storage::Mapped { bytes, dtype });
         }
+        let checkpoint::Tensor { bytes, dtype, .. } = widened(tensor);
         let width = shape[1..].iter().product::<usize>();
         let shape = [shape[0], width];
         Ok(Storage::Dense(Tensor::from_raw_buffer(&bytes, to_candle(dtype), &shape, self.device)?))
@@ -149,7 +157,7 @@ impl<'a> Weights<'a> {
         if let Some(parameter) = self.parameter(name, shape)? {
             return Ok(Weight::Trained(parameter));
         }
-        let checkpoint::Tensor { bytes, dtype, .. } = self.get(name, shape)?;
+        let checkpoint::Tensor { bytes, dtype, .. } = self.floats(name, shape)?;
         let dtype = to_candle(dtype);
         let tensor = Tensor::from_raw_buffer(&bytes, dtype, shape, self.device)?;
         let dtype = if self.device.is_cpu() { DType::F32 } else { dtype };
@@ -163,7 +171,7 @@ impl<'a> Weights<'a> {
             return Ok(None);
         }
         let make = |full: String| {
-            let tensor = self.get(name, shape)?;
+            let tensor = self.floats(name, shape)?;
             let found = tensor.dtype;
             let wrong = |_| Error::TensorDtype { name: full.clone(), found };
             let values = tensor.to_f32_vec().map_err(wrong)?;
@@ -182,7 +190,7 @@ impl<'a> Weights<'a> {
         let make = |name: &str, shape: [usize; 2], start: &dyn Fn(&str) -> Vec<f32>| {
             let make = |full: String| {
                 let values = if self.has(name) {
-                    let tensor = self.get(name, &shape)?;
+                    let tensor = self.floats(name, &shape)?;
                     let found = tensor.dtype;
                     let wrong = |_| Error::TensorDtype { name: full.clone(), found };
                     tensor.to_f32_vec().map_err(wrong)?
@@ -205,9 +213,35 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// Returns the framework's name of a float type.
+/// Returns how the kernels call a type of blocks, none for another.
+fn format(dtype: Dtype) -> Option<BlockFormat> {
+    match dtype {
+        Dtype::Q8_0 => Some(BlockFormat::Q8_0),
+        Dtype::Q4_0 => Some(BlockFormat::Q4_0),
+        Dtype::Q4K => Some(BlockFormat::Q4K),
+        Dtype::Q6K => Some(BlockFormat::Q6K),
+        _ => None,
+    }
+}
+
+/// Returns the elements of blocks as f32, and other tensors as they are.
+fn widened(tensor: checkpoint::Tensor) -> checkpoint::Tensor {
+    let Some(format) = format(tensor.dtype) else { return tensor };
+    let blocks = Blocks { format, bytes: &tensor.bytes };
+    let mut values = vec![0.0; blocks.len()];
+    kernels::dequantize(blocks, &mut values);
+    let bytes = Bytes::filled(values.len() * size_of::<f32>(), |bytes| {
+        for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+            *bytes = f32::to_le_bytes(value);
+        }
+    });
+    checkpoint::Tensor { dtype: Dtype::F32, shape: tensor.shape, bytes }
+}
+
+/// Returns the framework's name of a float type, for blocks that of the numbers beside them.
 pub(crate) fn to_candle(dtype: Dtype) -> DType {
     match dtype {
+        dtype if format(dtype).is_some() => DType::BF16,
         Dtype::Bf16 => DType::BF16,
         Dtype::F16 => DType::F16,
         _ => DType::F32,
@@ -220,6 +254,9 @@ impl Storage {
         bytes: &Bytes,
         dtype: Dtype,
     ) -> candle_core::Result<kernels::Matrix<'_>> {
+        if let Some(format) = format(dtype) {
+            return Ok(kernels::Matrix::Blocks(Blocks { format, bytes }));
+        }
         let matrix = match dtype {
             Dtype::Bf16 => bytes.as_bf16().map(kernels::Matrix::Bf16),
             Dtype::F16 => bytes.as_f16().map(kernels::Matrix::F16),

@@ -151,3 +151,59 @@ fn convert_does_not_write_over_its_input() {
     let error = aki(["convert", &path, &path, "--force"]).failure(2);
     assert!(error.starts_with("error: input and output are the same directory"), "{error}");
 }
+
+#[test]
+fn convert_quantizes_into_a_file_that_answers() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let image = goldens("images/cat.jpg");
+    for (kind, decoder, head) in [
+        ("q8_0", Dtype::Q8_0, Dtype::Q8_0),
+        ("q4_0", Dtype::Q4_0, Dtype::Q8_0),
+        ("q4_k", Dtype::Q4_0, Dtype::Q8_0),
+    ] {
+        let path = dir.path().join(kind).display().to_string();
+        let said = aki(["convert", &goldens("base/model"), &path, "--quantize", kind]).success();
+        // The golden model's rows are too short for the larger blocks.
+        assert_eq!(said.contains("became Q4_0: the rows are no"), kind == "q4_k", "{said}");
+        assert!(said.contains("kept their type"), "{said}");
+        let written = Checkpoint::open(&path).expect("open");
+        let dtype = |name: &str| written.tensor(name).expect("it is there").dtype;
+        assert_eq!(dtype("lang_model.model.layers.0.self_attn.o_proj.weight"), decoder);
+        assert_eq!(dtype("lang_model.lm_head.weight"), head);
+        // 136 elements are no whole blocks.
+        assert_eq!(dtype("lang_model.model.layers.0.mlp.down_proj.weight"), Dtype::F32);
+        assert_eq!(dtype("lang_model.model.norm.weight"), Dtype::F32);
+        assert_eq!(dtype("vision_tokenizer.layers.0.0.to_out.weight"), Dtype::Q8_0);
+        assert_eq!(written.metadata()["general.architecture"], "aki");
+        for model in [path.clone(), format!("{path}/model.gguf")] {
+            let args = ["ask", "--model", &model, "--image", &image, "Why?"];
+            let found = aki(args.iter().chain(&["--max-new-tokens", "3", "--json"])).json();
+            assert_eq!(found["new_ids"].as_array().expect("ids").len(), 3, "{found}");
+        }
+        let whole = dir.path().join(format!("{kind}-whole")).display().to_string();
+        aki(["convert", &path, &whole]).success();
+        let restored = Checkpoint::open(&whole).expect("open");
+        let name = "lang_model.model.layers.0.self_attn.o_proj.weight";
+        let golden = Checkpoint::open(goldens("base/model")).expect("open");
+        let values = |from: &Checkpoint| from.tensor(name).expect("named").to_f32_vec();
+        let (found, expected) = (values(&restored).expect("f32"), values(&golden).expect("f32"));
+        let largest = expected.iter().fold(0.0_f32, |l, v| l.max(v.abs()));
+        let is_close = |(a, b): (&f32, &f32)| (a - b).abs() < largest / 7.0;
+        assert!(found.iter().zip(&expected).all(is_close) && found != expected);
+    }
+}
+
+#[test]
+fn convert_writes_gguf_without_quantizing_and_refuses_blocks_in_safetensors() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().display().to_string();
+    aki(["convert", "miniature", &path, "--format", "gguf", "--dtype", "bf16"]).success();
+    let written = Checkpoint::open(dir.path().join("model.gguf")).expect("open");
+    assert!(
+        written.names().all(|name| written.tensor(name).is_some_and(|t| t.dtype == Dtype::Bf16))
+    );
+    aki(["ask", "--model", &path, "Why?", "--max-new-tokens", "2"]).success();
+    let args = ["convert", "miniature", &path, "--format", "safetensors", "--quantize", "q8_0"];
+    let error = aki(args).failure(2);
+    assert!(error.contains("safetensors files cannot hold blocks of few bits"), "{error}");
+}

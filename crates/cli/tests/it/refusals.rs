@@ -40,7 +40,7 @@ fn with_header(change: impl FnOnce(String) -> String) -> String {
 fn a_model_that_does_not_exist() {
     insta::assert_snapshot!(aki(["ask", "--model", "./nowhere", "Why?"]).failure(1), @r"
     error: no such file or directory: `./nowhere`
-    hint: a model is a directory, a .safetensors or .pt file, a hub id such as Sony/AKI-4B-phi-3.5-mini, or `miniature`, which is built in
+    hint: a model is a directory, a .safetensors, .pt or .gguf file, a hub id such as Sony/AKI-4B-phi-3.5-mini, or `miniature`, which is built in
     ");
 }
 

@@ -11,6 +11,7 @@ mod inputs;
 mod load;
 mod loss;
 mod ops;
+mod quantized;
 mod shapes;
 mod support;
 mod synthetic;
