@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::draw::{Font, Rgb};
 use crate::random::{Key, Stream};
 pub use figure::{Chart, ChartKind, Diagram, Entry};
+pub(crate) use sign::WORDS;
 pub use words::{Color, Extent, Kind, Texture};
 
 /// What sort of picture a scene is.

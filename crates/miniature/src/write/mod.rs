@@ -1,6 +1,8 @@
 //! Writing a world: every picture, shard and annotation file.
 
+mod benchmarks;
 mod files;
+mod instruct;
 mod shards;
 
 use std::path::{Path, PathBuf};
@@ -110,7 +112,9 @@ pub fn generate(config: &WorldConfig, observer: &dyn Observer) -> Result<Summary
     }
     claim(config)?;
     let files = Files::new(config, observer);
-    let jobs = shards::jobs(config);
+    let mut jobs = shards::jobs(config);
+    jobs.extend(instruct::jobs(config)?);
+    jobs.extend(benchmarks::jobs(config));
     observer.begin(jobs.len());
     let mut summary = files.run(&jobs)?;
     summary.files.sort();

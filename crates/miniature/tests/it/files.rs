@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use miniature::{Error, Observer, Size, Summary, WorldConfig, generate};
+
+/// The digest of the names and bytes of all files of a tiny world.
+const PINNED: &str = "0aace1423cf095399dc8f1ebda655727e79a29685fce742051a133bca94a8b46";
 
 /// Watches nothing.
 struct Nobody;
@@ -62,6 +67,13 @@ fn the_number_of_threads_changes_nothing_and_a_stopped_world_is_gone_on_with() {
     assert_eq!(one, write(folders[1].path(), 4));
     let whole = files(folders[0].path());
     assert!(whole == files(folders[1].path()), "the bytes differ");
+    let mut digest = Sha256::new();
+    for (name, bytes) in &whole {
+        digest.update(name.replace('\\', "/"));
+        digest.update(bytes);
+    }
+    let digest = format!("{:x}", digest.finalize());
+    assert_eq!(digest, PINNED, "other bytes need another VERSION in write/mod.rs");
 
     let stopped = generate(&config(folders[2].path(), 1), &Impatient(0.into()));
     assert!(matches!(stopped, Err(Error::Interrupted)));
@@ -76,4 +88,33 @@ fn a_folder_of_another_world_is_refused() {
     fs::write(folder.path().join("world.json"), "{\"seed\":2}\n").expect("a file");
     let error = generate(&config(folder.path(), 1), &Nobody).expect_err("it is another world");
     assert!(error.to_string().contains("found {\"seed\":2}"), "{error}");
+}
+
+#[test]
+fn questions_for_yes_or_no_are_balanced_and_options_are_circular() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), 2);
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("a file");
+    let annotations = read("vqa/v2_mscoco_train2014_annotations.json");
+    let count = |answer: &str| {
+        annotations.matches(&format!("\"multiple_choice_answer\":\"{answer}\"")).count() as f64
+    };
+    let share = count("yes") / (count("yes") + count("no"));
+    assert!((0.45..=0.55).contains(&share), "{share}");
+    let mme = read("test/MME.tsv");
+    assert_eq!(mme.matches("\tYes\t").count(), mme.matches("\tNo\t").count());
+
+    let table = read("test/MMBench_DEV_EN.tsv");
+    let rows: Vec<Vec<&str>> = table.lines().skip(1).map(|l| l.split('\t').collect()).collect();
+    let right = |row: &[&str]| {
+        let letter = ["A", "B", "C", "D"].iter().position(|l| *l == row[7]).expect("a letter");
+        row[3 + letter].to_owned()
+    };
+    let copies: Vec<_> = rows.iter().filter(|row| row[0].len() > 6).collect();
+    assert!(copies.len() >= rows.len() / 2);
+    for copy in copies {
+        let first = rows.iter().find(|row| row[0] == copy[9]).expect("a copy names its first");
+        assert_eq!(right(copy), right(first));
+        assert_ne!(copy[7], first[7]);
+    }
 }

@@ -1,0 +1,297 @@
+//! Held-out tests as the tables in which benchmarks are published.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+
+use super::WorldConfig;
+use super::files::{Counts, Job, encode};
+use super::instruct::choices;
+use crate::Error;
+use crate::question::{Absent, Question, Topic, ask, existence};
+use crate::random::{Key, Stream};
+use crate::scene::{Scene, Split, View};
+
+/// A benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Benchmark {
+    Mme,
+    Pope,
+    MmBench,
+    SeedBench,
+    RealWorldQa,
+}
+
+/// A line of a table, the index and the picture left out.
+struct Row {
+    question: String,
+    options: Vec<String>,
+    answer: String,
+    category: &'static str,
+}
+
+/// Between the numbers of the copies of a question.
+const COPIES: usize = 1_000_000;
+/// The letters of options.
+const LETTERS: [&str; 4] = ["A", "B", "C", "D"];
+
+impl Benchmark {
+    const ALL: [Self; 5] =
+        [Self::Mme, Self::Pope, Self::MmBench, Self::SeedBench, Self::RealWorldQa];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Mme => "MME",
+            Self::Pope => "POPE",
+            Self::MmBench => "MMBench_DEV_EN",
+            Self::SeedBench => "SEEDBench_IMG",
+            Self::RealWorldQa => "RealWorldQA",
+        }
+    }
+
+    fn view(self, index: usize) -> View {
+        let views: &[View] = match self {
+            Self::Mme => &[View::Flat, View::Sign, View::Flat, View::Room],
+            Self::Pope => &[View::Flat, View::Room],
+            Self::MmBench => &[View::Flat, View::Sign, View::Room, View::Chart, View::Diagram],
+            Self::SeedBench => &[View::Flat, View::Room, View::Sign],
+            Self::RealWorldQa => &[View::Room, View::Flat],
+        };
+        views[index % views.len()]
+    }
+
+    /// Asks about a scene.
+    fn rows(self, scene: &Scene, stream: &mut Stream) -> Vec<Row> {
+        match self {
+            Self::Mme => mme(scene, stream),
+            Self::Pope => pope(scene, stream),
+            _ => self.choice(scene, stream).into_iter().collect(),
+        }
+    }
+
+    /// Asks for a letter.
+    fn choice(self, scene: &Scene, stream: &mut Stream) -> Option<Row> {
+        for _ in 0..40 {
+            let topic = stream.pick(Topic::of(scene.view));
+            let Some(category) = self.category(topic) else { continue };
+            let Some(question) = ask(scene, topic, true, stream) else { continue };
+            let (options, right) = choices(&question, stream);
+            let (question, answer) = (question.text, LETTERS[right].to_owned());
+            return Some(Row { question, options, answer, category });
+        }
+        None
+    }
+
+    /// Returns the name of a category for a topic, if it is asked about.
+    fn category(self, topic: Topic) -> Option<&'static str> {
+        Some(match (self, topic) {
+            (_, Topic::Existence | Topic::Position | Topic::Says) => return None,
+            (Self::SeedBench, Topic::Count) => "Instance Counting",
+            (Self::SeedBench, Topic::Kind) => "Instance Identity",
+            (Self::SeedBench, Topic::Side | Topic::Depth | Topic::Distance) => "Spatial Relation",
+            (Self::SeedBench, Topic::Reading) => "Text Understanding",
+            (Self::SeedBench, Topic::Chart | Topic::Arrow) => "Visual Reasoning",
+            (Self::SeedBench, _) => "Instance Attributes",
+            (Self::RealWorldQa, _) => "",
+            (_, Topic::Count) => "object_localization",
+            (_, Topic::Side | Topic::Depth | Topic::Distance) => "spatial_relationship",
+            (_, Topic::Extent) => "attribute_comparison",
+            (_, Topic::Reading) => "ocr",
+            (_, Topic::Chart | Topic::Arrow) => "structuralized_imagetext_understanding",
+            _ => "attribute_recognition",
+        })
+    }
+
+    fn header(self) -> &'static str {
+        match self {
+            Self::Mme => "index\timage\timage_path\tquestion\tanswer\tcategory",
+            Self::Pope => "index\timage\tquestion\tanswer\tcategory",
+            Self::MmBench => {
+                "index\tquestion\thint\tA\tB\tC\tD\tanswer\tcategory\timage\tsource\tl2-category\t\
+                 comment\tsplit"
+            }
+            Self::SeedBench => "index\timage\tquestion\tA\tB\tC\tD\tanswer\tcategory",
+            Self::RealWorldQa => "index\timage\tquestion\tA\tB\tC\tD\tanswer",
+        }
+    }
+
+    /// Writes a line; all but the first line of a picture may name that one instead of it.
+    fn line(self, index: usize, image: &str, row: &Row) -> String {
+        let Row { question, options, answer, category } = row;
+        let option = |i: usize| options.get(i).map_or("", String::as_str);
+        let options = [0, 1, 2, 3].map(option).join("\t");
+        match self {
+            Self::Mme => {
+                format!("{index}\t{image}\t{index}.jpg\t{question}\t{answer}\t{category}\n")
+            }
+            Self::Pope => format!("{index}\t{image}\t{question}\t{answer}\t{category}\n"),
+            Self::MmBench => {
+                let level = second_level(category);
+                format!(
+                    "{index}\t{question}\t\t{options}\t{answer}\t{category}\t{image}\tminiature\t\
+                     {level}\t\tdev\n"
+                )
+            }
+            Self::SeedBench => {
+                format!("{index}\t{image}\t{question}\t{options}\t{answer}\t{category}\n")
+            }
+            Self::RealWorldQa => format!("{index}\t{image}\t{question}\t{options}\t{answer}\n"),
+        }
+    }
+}
+
+/// Returns the group of a category of `MMBench`.
+fn second_level(category: &str) -> &'static str {
+    match category {
+        "attribute_comparison" | "spatial_relationship" => {
+            "finegrained_perception (cross-instance)"
+        }
+        "structuralized_imagetext_understanding" => "logic_reasoning",
+        _ => "finegrained_perception (instance-level)",
+    }
+}
+
+/// Returns the tables.
+pub(super) fn jobs(config: &WorldConfig) -> Vec<Job<'_>> {
+    let job = |benchmark: Benchmark| {
+        let path = PathBuf::from(format!("test/{}.tsv", benchmark.name()));
+        let tests =
+            (0..config.size.num_tests()).map(|index| benchmark.asked(config, index).1.len()).sum();
+        let counts = Counts { tests, is_named: true, ..Counts::default() };
+        Job { path, make: Box::new(move || benchmark.table(config)), counts }
+    };
+    Benchmark::ALL.map(job).into()
+}
+
+impl Benchmark {
+    /// Makes a scene and what is asked about it.
+    fn asked(self, config: &WorldConfig, index: usize) -> (Scene, Vec<Row>) {
+        let pool = 200 + self as u64;
+        let place = (pool, index as u64);
+        let scene = Scene::of_pool(self.view(index), Split::Test, config.seed, place);
+        let place = 2_000 + self as u64;
+        let key = Key { seed: config.seed, place, index: index as u64, attempt: 0 };
+        let rows = self.rows(&scene, &mut Stream::new(key));
+        (scene, rows)
+    }
+
+    fn table(self, config: &WorldConfig) -> Result<Vec<u8>, Error> {
+        let lines = |index: usize| {
+            let (scene, rows) = self.asked(config, index);
+            let picture = base64(&encode("picture.jpg", &scene.draw(config.image_size))?);
+            let mut lines = String::new();
+            for (number, row) in rows.iter().enumerate() {
+                // Indices are below the number of the first copies.
+                let index = index * 8 + number;
+                let copies = if self == Self::MmBench { row.options.len() } else { 1 };
+                for copy in 0..copies {
+                    let first = index.to_string();
+                    let image = if copy == 0 { &picture } else { &first };
+                    let row = turned(row, copy);
+                    lines.push_str(&self.line(copy * COPIES + index, image, &row));
+                }
+            }
+            Ok(lines)
+        };
+        let num_tests = config.size.num_tests();
+        let lines: Vec<String> =
+            (0..num_tests).into_par_iter().map(lines).collect::<Result<_, Error>>()?;
+        Ok(format!("{}\n{}", self.header(), lines.concat()).into_bytes())
+    }
+}
+
+/// Returns a question with its options moved on, each to the letter before it.
+fn turned(row: &Row, by: usize) -> Row {
+    let Row { question, options, answer, category } = row;
+    let mut options = options.clone();
+    let mut answer = answer.clone();
+    if by > 0 {
+        let right = LETTERS.iter().position(|letter| *letter == answer).unwrap_or_default();
+        let len = options.len();
+        options.rotate_left(by);
+        LETTERS[(right + len - by) % len].clone_into(&mut answer);
+    }
+    Row { question: question.clone(), options, answer, category }
+}
+
+/// Asks for `Yes` and for `No` about the same.
+fn mme(scene: &Scene, stream: &mut Stream) -> Vec<Row> {
+    let topics: &[(Topic, &str)] = if scene.view == View::Sign {
+        &[(Topic::Says, "OCR")]
+    } else {
+        &[
+            (Topic::Existence, "existence"),
+            (Topic::Count, "count"),
+            (Topic::Position, "position"),
+            (Topic::Color, "color"),
+        ]
+    };
+    for _ in 0..40 {
+        let (topic, category) = stream.pick(topics);
+        let both = match topic {
+            Topic::Count | Topic::Color => {
+                ask(scene, topic, true, stream).and_then(|asked| statements(&asked, stream))
+            }
+            _ => {
+                let mut one = |is_yes| ask(scene, topic, is_yes, stream).map(|asked| asked.text);
+                one(true).zip(one(false))
+            }
+        };
+        let Some((yes, no)) = both else { continue };
+        let row = |question: String, answer: &str| {
+            let question = format!("{question} Please answer yes or no.");
+            Row { question, options: Vec::new(), answer: answer.to_owned(), category }
+        };
+        return vec![row(yes, "Yes"), row(no, "No")];
+    }
+    Vec::new()
+}
+
+/// Turns a question into one with the right and one with a wrong answer in it.
+fn statements(asked: &Question, stream: &mut Stream) -> Option<(String, String)> {
+    let wrong = stream.pick(&asked.wrong);
+    let with = |answer: &str| {
+        if asked.topic == Topic::Color {
+            let name = asked.text.strip_prefix("What color is ")?.trim_end_matches('?');
+            return Some(format!("Is {name} {answer}?"));
+        }
+        let name = asked.text.strip_prefix("How many ")?.split(" are there").next()?;
+        Some(format!("Is the number of {name} in the image {answer}?"))
+    };
+    with(&asked.answer).zip(with(&wrong))
+}
+
+/// Asks once for what is there, and for something absent of every sort.
+fn pope(scene: &Scene, stream: &mut Stream) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (absent, answer, category) in [
+        (None, "Yes", "adversarial,popular,random"),
+        (Some(Absent::Adversarial), "No", "adversarial"),
+        (Some(Absent::Popular), "No", "popular"),
+        (Some(Absent::Random), "No", "random"),
+    ] {
+        if let Some(question) = existence(scene, absent, stream) {
+            let answer = answer.to_owned();
+            rows.push(Row { question, options: Vec::new(), answer, category });
+        }
+    }
+    rows
+}
+
+/// Encodes bytes as base64.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |i: usize| u32::from(chunk.get(i).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let value = (bits >> (18 - 6 * digit)) & 63;
+            let letter = if digit <= chunk.len() { DIGITS[value as usize] } else { b'=' };
+            // Writing to a string cannot fail.
+            let _ = text.write_char(char::from(letter));
+        }
+    }
+    text
+}
