@@ -7,6 +7,7 @@ mod golden;
 mod help;
 mod inspect;
 mod interrupt;
+mod miniature;
 mod program;
 mod refusals;
 mod train;

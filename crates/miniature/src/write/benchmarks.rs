@@ -21,6 +21,8 @@ enum Benchmark {
     MmBench,
     SeedBench,
     RealWorldQa,
+    Mmmu,
+    MathVista,
 }
 
 /// A line of a table, the index and the picture left out.
@@ -37,8 +39,15 @@ const COPIES: usize = 1_000_000;
 const LETTERS: [&str; 4] = ["A", "B", "C", "D"];
 
 impl Benchmark {
-    const ALL: [Self; 5] =
-        [Self::Mme, Self::Pope, Self::MmBench, Self::SeedBench, Self::RealWorldQa];
+    const ALL: [Self; 7] = [
+        Self::Mme,
+        Self::Pope,
+        Self::MmBench,
+        Self::SeedBench,
+        Self::RealWorldQa,
+        Self::Mmmu,
+        Self::MathVista,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -47,6 +56,8 @@ impl Benchmark {
             Self::MmBench => "MMBench_DEV_EN",
             Self::SeedBench => "SEEDBench_IMG",
             Self::RealWorldQa => "RealWorldQA",
+            Self::Mmmu => "MMMU_DEV_VAL",
+            Self::MathVista => "MathVista_MINI",
         }
     }
 
@@ -57,6 +68,8 @@ impl Benchmark {
             Self::MmBench => &[View::Flat, View::Sign, View::Room, View::Chart, View::Diagram],
             Self::SeedBench => &[View::Flat, View::Room, View::Sign],
             Self::RealWorldQa => &[View::Room, View::Flat],
+            Self::Mmmu => &[View::Diagram, View::Chart],
+            Self::MathVista => &[View::Chart, View::Flat],
         };
         views[index % views.len()]
     }
@@ -94,6 +107,10 @@ impl Benchmark {
             (Self::SeedBench, Topic::Chart | Topic::Arrow) => "Visual Reasoning",
             (Self::SeedBench, _) => "Instance Attributes",
             (Self::RealWorldQa, _) => "",
+            (Self::Mmmu, Topic::Arrow) => "Computer_Science",
+            (Self::Mmmu, _) => "Economics",
+            (Self::MathVista, Topic::Chart | Topic::Count) => "figure question answering",
+            (Self::MathVista, _) => return None,
             (_, Topic::Count) => "object_localization",
             (_, Topic::Side | Topic::Depth | Topic::Distance) => "spatial_relationship",
             (_, Topic::Extent) => "attribute_comparison",
@@ -113,6 +130,14 @@ impl Benchmark {
             }
             Self::SeedBench => "index\timage\tquestion\tA\tB\tC\tD\tanswer\tcategory",
             Self::RealWorldQa => "index\timage\tquestion\tA\tB\tC\tD\tanswer",
+            Self::Mmmu => {
+                "index\tid\timage\timage_path\tquestion\tA\tB\tC\tD\tanswer\tcategory\t\
+                 l2-category\tsplit"
+            }
+            Self::MathVista => {
+                "index\timage\tquestion\tquestion_type\tanswer_type\tchoices\tanswer\t\
+                 answer_option\ttask\tskills"
+            }
         }
     }
 
@@ -137,8 +162,46 @@ impl Benchmark {
                 format!("{index}\t{image}\t{question}\t{options}\t{answer}\t{category}\n")
             }
             Self::RealWorldQa => format!("{index}\t{image}\t{question}\t{options}\t{answer}\n"),
+            Self::Mmmu => {
+                let level =
+                    if *category == "Economics" { "Business" } else { "Tech and Engineering" };
+                format!(
+                    "{index}\tvalidation_{category}_{index}\t{image}\t{index}.jpg\t\
+                     <image 1> {question}\t{options}\t{answer}\t{category}\t{level}\tvalidation\n"
+                )
+            }
+            Self::MathVista => math_vista(index, image, row),
         }
     }
+}
+
+/// Writes a line of `MathVista`: numbers are answered freely, everything else by choice.
+fn math_vista(index: usize, image: &str, row: &Row) -> String {
+    let Row { question, options, answer, category } = row;
+    let right = LETTERS.iter().position(|letter| letter == answer).unwrap_or_default();
+    let text = options.get(right).map_or("", String::as_str);
+    let tail = format!("{text}\t{answer}\t{category}\t['numeric commonsense']\n");
+    if text.parse::<usize>().is_ok() {
+        let hint = "Hint: Please answer the question requiring an integer answer and provide the \
+                    final value, e.g., 1, 2, 3, at the end.";
+        let tail = format!("{text}\t\t{category}\t['numeric commonsense']\n");
+        return format!(
+            "{index}\t{image}\t\"{hint}\nQuestion: {question}\"\tfree_form\tinteger\t\t{tail}"
+        );
+    }
+    let hint = "Hint: Please answer the question and provide the correct option letter, e.g., A, \
+                B, C, D, at the end.";
+    let lines: Vec<String> = options
+        .iter()
+        .zip(LETTERS)
+        .map(|(option, letter)| format!("({letter}) {option}"))
+        .collect();
+    let quoted: Vec<String> = options.iter().map(|option| format!("'{option}'")).collect();
+    let (lines, list) = (lines.join("\n"), quoted.join(", "));
+    format!(
+        "{index}\t{image}\t\"{hint}\nQuestion: {question}\nChoices:\n{lines}\"\tmulti_choice\ttext\t\
+         [{list}]\t{tail}"
+    )
 }
 
 /// Returns the group of a category of `MMBench`.
