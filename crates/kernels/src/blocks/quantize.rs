@@ -3,7 +3,7 @@
 use half::f16;
 use rayon::prelude::*;
 
-use super::search::{scale_and_minimum, symmetric_scale};
+use super::search::{rounded, scale_and_minimum, symmetric_scale};
 use super::{BlockFormat, LARGE, SMALL, pack_scales};
 
 /// Blocks of a task.
@@ -48,7 +48,7 @@ fn inverse(value: f32) -> f32 {
 
 /// Rounds to the nearest integer from 0 to `most`.
 fn nearest(value: f32, most: u8) -> u8 {
-    whole(value.round_ties_even(), most)
+    whole(rounded(value), most)
 }
 
 /// Drops what is after the point of a number from 0 to `most`; numbers beyond become these.
