@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::WorldConfig;
@@ -172,6 +173,7 @@ pub(super) fn jobs(config: &WorldConfig) -> Result<Vec<Job<'_>>, Error> {
         }
     }
     for pool in Pool::ALL {
+        jobs.push(truth(pool, config));
         for index in 0..num_pictures {
             let path = PathBuf::from(pool.picture(index));
             let counts = Counts { pictures: 1, ..Counts::default() };
@@ -183,6 +185,30 @@ pub(super) fn jobs(config: &WorldConfig) -> Result<Vec<Job<'_>>, Error> {
         }
     }
     Ok(jobs)
+}
+
+/// Returns the file with everything that is true about the pictures of a pool.
+fn truth(pool: Pool, config: &WorldConfig) -> Job<'_> {
+    let path = PathBuf::from(format!("truth/{}.jsonl", format!("{pool:?}").to_lowercase()));
+    let name = path.clone();
+    let make = move || {
+        let line = |index: usize| {
+            let truth = Truth { file: pool.picture(index), scene: pool.scene(config.seed, index) };
+            encode_json(&name, &truth)
+        };
+        let num_pictures = config.size.num_pictures();
+        let lines: Vec<Vec<u8>> =
+            (0..num_pictures).into_par_iter().map(line).collect::<Result<_, Error>>()?;
+        Ok(lines.concat())
+    };
+    Job { path, make: Box::new(make), counts: Counts { is_named: true, ..Counts::default() } }
+}
+
+/// A picture and what is true about it.
+#[derive(Serialize)]
+struct Truth {
+    file: String,
+    scene: Scene,
 }
 
 /// Encodes a list as a record on every line.
