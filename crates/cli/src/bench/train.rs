@@ -3,6 +3,8 @@
 use anyhow::Result;
 use checkpoint::{Bytes, Checkpoint, Dtype};
 use model::AkiConfig;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use sequence::{AttentionPolicy, Layout, Role, TokenId};
 use serde_json::json;
 use train::Learner;
@@ -121,10 +123,10 @@ impl Decoder {
 /// Makes a tensor up: ones for the scales of norms, small numbers of both signs otherwise.
 fn tensor(shape: Vec<usize>) -> checkpoint::Tensor {
     let is_vector = shape.len() == 1;
-    let small = |i: usize| ((i.wrapping_mul(2_654_435_761) >> 8) % 1024) as f32 / 16384.0 - 0.031;
-    let value = |i: usize| if is_vector { 1.0 } else { small(i) };
+    let mut random = ChaCha8Rng::seed_from_u64(shape.iter().sum::<usize>() as u64);
+    let mut value = || if is_vector { 1.0 } else { random.random_range(-0.035..0.035) };
     let len: usize = shape.iter().product();
-    let bytes: Vec<u8> = (0..len).flat_map(|i| f32::to_le_bytes(value(i))).collect();
+    let bytes: Vec<u8> = (0..len).flat_map(|_| f32::to_le_bytes(value())).collect();
     checkpoint::Tensor { dtype: Dtype::F32, shape, bytes: Bytes::from(bytes) }
 }
 
