@@ -1,10 +1,14 @@
 //! The command line: every command, option and help text.
 
+mod bench;
+
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use sequence::AttentionPolicy;
+
+pub(crate) use self::bench::{BenchArgs, DecoderSize, Measured};
 
 /// Multimodal language models with modality-mutual attention, on your own machine.
 #[derive(Debug, Parser)]
@@ -437,71 +441,6 @@ pub(crate) enum WorldSize {
     Small,
     /// 20,000 pictures a set: to train on
     Full,
-}
-
-/// Measure speed and memory.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    aki bench --model ./aki-4b\n  \
-    aki bench --model ./aki-4b --threads 4 --repeat 10 prefill decode\n  \
-    aki bench --json image | jq .rows\n  \
-    aki bench train\n\n\
-    Each is run once to warm up and then --repeat times; the median counts. The prompt is an image \
-    and --text-tokens tokens around it. `train` takes no model: it measures steps of two decoders of 7 and \
-    30 million parameters on 16 texts of 192 tokens, AdamW included. Other programs on the machine slow everything down: compare \
-    figures of alternating runs only.")]
-pub(crate) struct BenchArgs {
-    /// What to measure; all but `train` if left out
-    #[arg(value_enum)]
-    pub(crate) what: Vec<Measured>,
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    /// The prompt's tokens beside the image's
-    #[arg(long, value_name = "N", default_value_t = 60)]
-    pub(crate) text_tokens: usize,
-    /// The tokens of a reply
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    pub(crate) new_tokens: usize,
-    /// The replies at once in `batch`
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    pub(crate) batch: usize,
-    /// The decoder that `train` measures; both if left out
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) decoder: Option<DecoderSize>,
-    /// How often each is measured
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub(crate) repeat: usize,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) compute: ComputeArgs,
-}
-
-/// A decoder whose training can be measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DecoderSize {
-    /// 6 layers of width 256, 7 million parameters
-    #[value(name = "7m")]
-    Small,
-    /// 8 layers of width 512, 30 million parameters
-    #[value(name = "30m")]
-    Large,
-}
-
-/// What can be measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Measured {
-    /// The vision encoder and the connector
-    Image,
-    /// Reading a prompt
-    Prefill,
-    /// Writing a reply, token by token
-    Decode,
-    /// Writing several replies at once
-    Batch,
-    /// Steps of training
-    Train,
 }
 
 /// Print the completion script of a shell.
