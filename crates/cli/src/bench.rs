@@ -85,7 +85,7 @@ pub(crate) fn run(args: &BenchArgs, environment: &Environment) -> Result<()> {
     let report = Report {
         model: load_ms.map(|_| args.model.model.clone()),
         dtype: format!("{:?}", args.compute.dtype).to_lowercase(),
-        threads: rayon::current_num_threads(),
+        threads: kernels::parallel::num_threads(),
         level: kernels::Level::current().name(),
         read_bytes_per_second: read_bandwidth(),
         load_ms,

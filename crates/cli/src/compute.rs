@@ -1,4 +1,4 @@
-//! How many threads compute.
+//! How many threads compute: the kernels', and those of everything else.
 
 use anyhow::{Context, Result};
 
@@ -18,6 +18,7 @@ pub(crate) fn start(threads: Option<usize>, environment: &Environment) -> Result
         let message = format!("`threads` is {threads}, expected a number from 1 to {MAX_THREADS}");
         return Err(Failure::usage(message).into());
     }
+    kernels::parallel::set_num_threads(threads);
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()

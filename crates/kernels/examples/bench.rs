@@ -11,7 +11,6 @@ use kernels::{
     AdamW, AttentionForward, AttentionGrad, AttentionInput, AttentionOut, AttentionShape,
     BlockFormat, Blocks, KeyValues, Level, Matrix, Moments, NormGrad, Visible, set_level,
 };
-use rayon::prelude::*;
 
 fn median(mut work: impl FnMut()) -> f64 {
     work();
@@ -27,10 +26,13 @@ fn median(mut work: impl FnMut()) -> f64 {
 }
 
 fn main() {
-    println!("{} threads", rayon::current_num_threads());
+    println!("{} threads", kernels::parallel::num_threads());
     let big: Vec<u64> = vec![1; 1 << 27];
     let seconds = median(|| {
-        black_box(big.par_chunks(1 << 16).map(|c| c.iter().fold(0, |a, b| a ^ b)).max());
+        let pieces = kernels::parallel::chunks(&big, 1 << 16);
+        kernels::parallel::for_each(pieces, 1, |_, piece| {
+            black_box(piece.iter().fold(0, |a, b| a ^ b));
+        });
     });
     println!("read bandwidth {:.1} GB/s", (big.len() * 8) as f64 / seconds / 1e9);
     drop(big);

@@ -1,7 +1,6 @@
 //! Gradients of the activations.
 
-use rayon::prelude::*;
-
+use crate::parallel::{chunks, chunks_mut, for_each};
 use crate::simd::{Kernel, Simd, dispatch, load_some, store_some};
 
 /// Elements of a task; whole vectors.
@@ -16,7 +15,7 @@ const TASK: usize = 1 << 13;
 /// If the lengths differ.
 pub fn gelu_tanh_grad(x: &[f32], dy: &[f32], dx: &mut [f32]) {
     assert_eq!((x.len(), dy.len()), (dx.len(), dx.len()));
-    dx.par_chunks_mut(TASK).enumerate().for_each(|(task, dx)| {
+    for_each(chunks_mut(dx, TASK), 1, |task, dx| {
         let part = task * TASK..task * TASK + dx.len();
         dispatch(TanhGrad { x: &x[part.clone()], dy: &dy[part], dx });
     });
@@ -30,7 +29,7 @@ pub fn gelu_tanh_grad(x: &[f32], dy: &[f32], dx: &mut [f32]) {
 pub fn gelu_erf_grad(x: &[f32], dy: &[f32], dx: &mut [f32]) {
     assert_eq!((x.len(), dy.len()), (dx.len(), dx.len()));
     let density_at_zero = 0.5 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
-    dx.par_chunks_mut(TASK).enumerate().for_each(|(task, dx)| {
+    for_each(chunks_mut(dx, TASK), 1, |task, dx| {
         let part = task * TASK..task * TASK + dx.len();
         for ((dx, x), dy) in dx.iter_mut().zip(&x[part.clone()]).zip(&dy[part]) {
             let below = 0.5 * libm::erfcf(-x * std::f32::consts::FRAC_1_SQRT_2);
@@ -54,13 +53,14 @@ pub fn silu_gate_grad(gate_up: &[f32], width: usize, dy: &[f32], dgate_up: &mut 
         return;
     }
     let rows = (TASK / width).max(1);
-    dgate_up
-        .par_chunks_mut(rows * 2 * width)
-        .zip(gate_up.par_chunks(rows * 2 * width))
-        .zip(dy.par_chunks(rows * width))
-        .for_each(|((dgate_up, gate_up), dy)| {
+    let inputs = (chunks(gate_up, rows * 2 * width), chunks(dy, rows * width));
+    for_each(
+        (inputs, chunks_mut(dgate_up, rows * 2 * width)),
+        1,
+        |_, ((gate_up, dy), dgate_up)| {
             dispatch(SiluGateGrad { gate_up, width, dy, dgate_up });
-        });
+        },
+    );
 }
 
 struct TanhGrad<'a> {

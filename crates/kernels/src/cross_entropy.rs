@@ -1,8 +1,10 @@
 //! Cross-entropy of rows of logits.
 
-use rayon::prelude::*;
-
+use crate::parallel::{chunks, chunks_mut, for_each};
 use crate::simd::{Kernel, Simd, dispatch, load_some, store_some};
+
+/// Logits of a task.
+const TASK: usize = 1 << 14;
 
 /// Returns the sum over rows of `log(sum(exp(logits))) - logits[target]`.
 ///
@@ -13,11 +15,13 @@ use crate::simd::{Kernel, Simd, dispatch, load_some, store_some};
 /// If the lengths do not fit or a target is not below the width.
 pub fn cross_entropy(logits: &[f32], targets: &[u32]) -> f64 {
     let width = width(logits, targets);
-    let losses = logits.par_chunks(width).zip(targets).map(|(row, target)| {
+    let mut losses = vec![0.0; targets.len()];
+    let rows = (chunks(logits, width), (chunks(targets, 1), chunks_mut(&mut losses, 1)));
+    for_each(rows, TASK / width, |_, (row, (target, to))| {
         let Softmax { largest, total } = dispatch(Denominator { row });
-        loss(row[*target as usize], largest, total)
+        to[0] = loss(row[target[0] as usize], largest, total);
     });
-    losses.collect::<Vec<_>>().iter().sum()
+    losses.iter().sum()
 }
 
 /// Returns what [`cross_entropy`] does, and replaces the logits by the gradient of `scale` times
@@ -27,14 +31,16 @@ pub fn cross_entropy(logits: &[f32], targets: &[u32]) -> f64 {
 /// As [`cross_entropy`].
 pub fn cross_entropy_grad(logits: &mut [f32], targets: &[u32], scale: f32) -> f64 {
     let width = width(logits, targets);
-    let losses = logits.par_chunks_mut(width).zip(targets).map(|(row, target)| {
+    let mut losses = vec![0.0; targets.len()];
+    let rows = (chunks_mut(logits, width), (chunks(targets, 1), chunks_mut(&mut losses, 1)));
+    for_each(rows, TASK / width, |_, (row, (target, to))| {
+        let target = target[0] as usize;
         let Softmax { largest, total } = dispatch(Denominator { row });
-        let loss = loss(row[*target as usize], largest, total);
+        to[0] = loss(row[target], largest, total);
         dispatch(Probabilities { row, largest, factor: scale / total });
-        row[*target as usize] -= scale;
-        loss
+        row[target] -= scale;
     });
-    losses.collect::<Vec<_>>().iter().sum()
+    losses.iter().sum()
 }
 
 /// Returns the width of the rows, at least one.

@@ -7,10 +7,8 @@
 
 use std::cell::Cell;
 
-use rayon::prelude::*;
-
 use crate::aligned::Aligned;
-use crate::parallel::Scatter;
+use crate::parallel::{self, Scatter};
 use crate::simd::{Element, Kernel, Simd, dispatch, load_some};
 
 /// Products that are summed before they are added to the result.
@@ -100,9 +98,9 @@ impl<E: Element> Product<'_, E> {
             unsafe { self.run_here() }
             return;
         }
-        let (tall, broad) = grid(rows, columns, TASKS_PER_THREAD * rayon::current_num_threads());
+        let (tall, broad) = grid(rows, columns, TASKS_PER_THREAD * parallel::num_threads());
         let across = columns.div_ceil(broad);
-        (0..rows.div_ceil(tall) * across).into_par_iter().for_each(|task| {
+        parallel::run(rows.div_ceil(tall) * across, &|task| {
             let (row, column) = (task / across * tall, task % across * broad);
             let size = (tall.min(rows - row), broad.min(columns - column), depth);
             let target =

@@ -2,7 +2,7 @@
 //!
 //! Every kernel computes what its doc comment's formula says, in f32, whatever the instruction
 //! set; the fastest [`Level`] that the processor runs is chosen at run time. Work is spread over
-//! the `rayon` pool that the caller runs in.
+//! the threads of [`parallel`].
 //!
 //! A row of a result depends neither on the other rows of the call nor on the number of threads,
 //! to the last bit; between levels results differ by the order of summation.
@@ -33,7 +33,7 @@ mod memory;
 mod norm;
 mod norm_grad;
 mod optimizer;
-mod parallel;
+pub mod parallel;
 mod rope;
 mod simd;
 
@@ -49,7 +49,7 @@ pub use level::{Level, UnknownLevel, set_level};
 pub use linear::{
     Matrix, linear, linear_grad_bias, linear_grad_input, linear_grad_weight, linear_packed,
 };
-pub use memory::keep_freed_memory;
+pub use memory::{keep_freed_memory, unwritten};
 pub use norm::{layer_norm, rms_norm};
 pub use norm_grad::{NormGrad, layer_norm_grad, rms_norm_grad};
 pub use optimizer::{AdamW, Moments, adamw, sum_of_squares};

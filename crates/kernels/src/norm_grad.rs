@@ -1,9 +1,8 @@
 //! Gradients of the norms.
 
-use rayon::prelude::*;
-
 use crate::linear::linear_grad_bias;
 use crate::norm::{sum, sum_of_squares};
+use crate::parallel::{chunks_mut, for_each};
 use crate::simd::{Kernel, Simd, dispatch, load_some, store_some};
 
 /// Rows whose gradients of the weights are summed by one task; the sums of the tasks are added in
@@ -76,13 +75,12 @@ fn run(call: Call<'_>, grad: NormGrad<'_>) {
     let tasks = call.x.len().div_ceil(ROWS * width);
     let mut sums = vec![0.0; if dweight.is_some() { tasks * width } else { tasks }];
     let per_task = sums.len() / tasks.max(1);
-    dx.par_chunks_mut(ROWS * width).zip(sums.par_chunks_mut(per_task.max(1))).enumerate().for_each(
-        |(task, (dx, sums))| {
-            let part = task * ROWS * width..task * ROWS * width + dx.len();
-            let call = Call { x: &call.x[part.clone()], dy: &call.dy[part], ..call };
-            dispatch(Rows { call, dx, sums: dweight.is_some().then_some(sums) });
-        },
-    );
+    let pieces = (chunks_mut(dx, ROWS * width), chunks_mut(&mut sums, per_task.max(1)));
+    for_each(pieces, 1, |task, (dx, sums)| {
+        let part = task * ROWS * width..task * ROWS * width + dx.len();
+        let call = Call { x: &call.x[part.clone()], dy: &call.dy[part], ..call };
+        dispatch(Rows { call, dx, sums: dweight.is_some().then_some(sums) });
+    });
     if let Some(dweight) = dweight {
         linear_grad_bias(&sums, dweight, accumulate);
     }

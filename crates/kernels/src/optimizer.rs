@@ -1,7 +1,6 @@
 //! What an optimizer does with every parameter.
 
-use rayon::prelude::*;
-
+use crate::parallel::{chunks, chunks_mut, for_each};
 use crate::simd::{Kernel, Simd, dispatch, load_some, store_some};
 
 /// Elements of a task; whole vectors.
@@ -57,13 +56,11 @@ pub fn adamw(options: AdamW, step: u64, weight: &mut [f32], grad: &[f32], moment
         root: (1.0 / correction2.sqrt()) as f32,
         eps: options.eps as f32,
     };
-    weight
-        .par_chunks_mut(TASK)
-        .zip(grad.par_chunks(TASK))
-        .zip(first.par_chunks_mut(TASK).zip(second.par_chunks_mut(TASK)))
-        .for_each(|((weight, grad), (first, second))| {
-            dispatch(Step { factors, weight, grad, moments: Moments { first, second } });
-        });
+    let moments = (chunks_mut(first, TASK), chunks_mut(second, TASK));
+    let pieces = ((chunks_mut(weight, TASK), chunks(grad, TASK)), moments);
+    for_each(pieces, 1, |_, ((weight, grad), (first, second))| {
+        dispatch(Step { factors, weight, grad, moments: Moments { first, second } });
+    });
 }
 
 /// The numbers of a step, corrected for its place.
@@ -113,7 +110,10 @@ impl Kernel for Step<'_> {
 /// Returns the sum of the squares of all elements, in f64 and in an order that depends on nothing
 /// but their number.
 pub fn sum_of_squares(x: &[f32]) -> f64 {
-    let sums: Vec<f64> = x.par_chunks(TASK).map(|x| dispatch(SumOfSquares { x })).collect();
+    let mut sums = vec![0.0; x.len().div_ceil(TASK)];
+    for_each((chunks(x, TASK), chunks_mut(&mut sums, 1)), 1, |_, (x, sum)| {
+        sum[0] = dispatch(SumOfSquares { x });
+    });
     sums.iter().sum()
 }
 

@@ -1,6 +1,6 @@
 //! Rotary position embedding.
 
-use rayon::prelude::*;
+use crate::parallel::{chunks_mut, for_each};
 
 /// Elements below which a second thread costs more than it saves.
 const SERIAL: usize = 1 << 14;
@@ -33,7 +33,7 @@ fn rotate(x: &mut [f32], cos: &[f32], sin: &[f32], head_dim: usize, sign: f32) {
     }
     let width = x.len() / rows;
     let at_once = SERIAL / width.max(1) + 1;
-    x.par_chunks_exact_mut(width).with_min_len(at_once).enumerate().for_each(|(row, x)| {
+    for_each(chunks_mut(&mut x[..rows * width], width), at_once, |row, x| {
         let (cos, sin) = (&cos[row * half..][..half], &sin[row * half..][..half]);
         for head in x.chunks_exact_mut(head_dim) {
             let (a, b) = head.split_at_mut(half);

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use candle_core::{Device, Result, Tensor};
 use half::bf16;
-use rayon::prelude::*;
+use kernels::parallel::{chunks, chunks_mut, for_each};
 
 use crate::ops::rows::TASK;
 
@@ -64,8 +64,17 @@ impl Parameter {
         let mut copies = self.copies.write().unwrap_or_else(PoisonError::into_inner);
         let round = || {
             let values = self.values();
-            let values = values.par_iter().with_min_len(TASK);
-            Arc::new(values.map(|value| bf16::from_f32(*value)).collect())
+            let mut rounded = vec![bf16::ZERO; values.len()];
+            for_each(
+                (chunks(&values, TASK), chunks_mut(&mut rounded, TASK)),
+                1,
+                |_, (from, to)| {
+                    for (from, to) in from.iter().zip(to) {
+                        *to = bf16::from_f32(*from);
+                    }
+                },
+            );
+            Arc::new(rounded)
         };
         Arc::clone(copies.rounded.get_or_insert_with(round))
     }

@@ -6,18 +6,19 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::{AttentionShape, KeyValues, Visible};
 use crate::Matrix;
 use crate::aligned::Aligned;
 use crate::gemm::{Product, Target, View};
-use crate::parallel::Scatter;
+use crate::parallel::{self, Scatter, chunks_mut};
 use crate::simd::{Element, Kernel, Simd, dispatch, load_some, store_some};
 
 /// Rows and columns of a block: the scores and their gradients stay in the second cache.
 const ROWS: usize = 84;
 const COLUMNS: usize = 512;
+/// Elements of a task that fills with zeros, keys of one that adds up.
+const TASK: usize = 1 << 14;
+const KEYS: usize = 64;
 
 /// What [`attention`](crate::attention()) was called with.
 #[derive(Clone, Copy, Debug)]
@@ -103,29 +104,36 @@ fn run<E: Element>(call: &Call<'_, E>, grad: AttentionGrad<'_>) {
     assert_eq!(call.keys.len(), dkeys.len(), "gradient of the keys");
     assert_eq!(call.values.len(), dvalues.len(), "gradient of the values");
     let columns = call.input.visible.hull(0..rows).end;
-    dkeys.par_chunks_mut(1 << 14).chain(dvalues.par_chunks_mut(1 << 14)).for_each(|d| d.fill(0.0));
-    dq.par_chunks_mut(1 << 14).for_each(|d| d.fill(0.0));
+    for zeroed in [&mut *dq, &mut *dkeys, &mut *dvalues] {
+        parallel::for_each(chunks_mut(zeroed, TASK), 1, |_, zeroed| zeroed.fill(0.0));
+    }
     if head_dim == 0 || columns == 0 {
         return;
     }
     let last = (kv_heads - 1) * head_stride + (columns - 1) * key_stride + head_dim;
     assert!(call.keys.len().min(call.values.len()) >= last, "{columns} keys of {kv_heads} heads");
     let (dq, dkeys, dvalues) = (Scatter::new(dq), Scatter::new(dkeys), Scatter::new(dvalues));
-    let of_heads: Vec<(Aligned, Aligned)> =
-        (0..heads).into_par_iter().map(|head| OneHead::new(call, head, columns).run(dq)).collect();
+    let mut of_heads: Vec<_> = (0..heads).map(|_| None).collect();
+    parallel::for_each(chunks_mut(&mut of_heads, 1), 1, |head, sums| {
+        sums[0] = Some(OneHead::new(call, head, columns).run(dq));
+    });
+    let of_heads: Vec<_> = of_heads.into_iter().flatten().collect();
     let group = heads / kv_heads;
-    (0..kv_heads * columns).into_par_iter().with_min_len(64).for_each(|task| {
-        let (kv_head, column) = (task / columns, task % columns);
-        let at = kv_head * head_stride + column * key_stride;
-        // SAFETY: tasks have different keys, and the gradients are borrowed mutably.
-        let (dk, dv) = unsafe { (dkeys.slice(at, head_dim), dvalues.slice(at, head_dim)) };
-        for (from_k, from_v) in &of_heads[kv_head * group..][..group] {
-            let part = column * head_dim..(column + 1) * head_dim;
-            for (to, from) in dk.iter_mut().zip(&from_k[part.clone()]) {
-                *to += from;
-            }
-            for (to, from) in dv.iter_mut().zip(&from_v[part]) {
-                *to += from;
+    let tasks = (kv_heads * columns).div_ceil(KEYS);
+    parallel::run(tasks, &|task| {
+        for key in task * KEYS..(kv_heads * columns).min((task + 1) * KEYS) {
+            let (kv_head, column) = (key / columns, key % columns);
+            let at = kv_head * head_stride + column * key_stride;
+            // SAFETY: tasks have different keys, and the gradients are borrowed mutably.
+            let (dk, dv) = unsafe { (dkeys.slice(at, head_dim), dvalues.slice(at, head_dim)) };
+            for (from_k, from_v) in &of_heads[kv_head * group..][..group] {
+                let part = column * head_dim..(column + 1) * head_dim;
+                for (to, from) in dk.iter_mut().zip(&from_k[part.clone()]) {
+                    *to += from;
+                }
+                for (to, from) in dv.iter_mut().zip(&from_v[part]) {
+                    *to += from;
+                }
             }
         }
     });

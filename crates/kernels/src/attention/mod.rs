@@ -6,10 +6,8 @@ mod one;
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use crate::Matrix;
-use crate::parallel::Scatter;
+use crate::parallel::{self, Scatter};
 use crate::simd::{Element, dispatch};
 
 pub use grad::{AttentionForward, AttentionGrad, AttentionInput, attention_grad};
@@ -209,11 +207,11 @@ fn run<E: Element>(call: Call<'_, E>, out: &mut [f32], lse: Option<Scatter>) {
     let out = Scatter::new(out);
     let of_head = |head| HeadOut { out, lse, head, shape: call.shape };
     if rows < MANY {
-        (0..rows * heads).into_par_iter().for_each(|task| {
+        parallel::run(rows * heads, &|task| {
             dispatch(one::RowOfHead { call, row: task / heads, out: of_head(task % heads) });
         });
     } else {
-        (0..heads).into_par_iter().for_each(|head| {
+        parallel::run(heads, &|head| {
             dispatch(many::Head { call, out: of_head(head) });
         });
     }

@@ -1,9 +1,9 @@
 //! From blocks to f32.
 
 use half::f16;
-use rayon::prelude::*;
 
 use super::{BlockFormat, Blocks, LARGE, SMALL, unpack_scales};
+use crate::parallel::{chunks, chunks_mut, for_each};
 
 /// Blocks of a task.
 const TASK: usize = 256;
@@ -22,7 +22,8 @@ pub fn dequantize(blocks: Blocks<'_>, out: &mut [f32]) {
         BlockFormat::Q6K => q6_k,
     };
     let (from, to) = (format.block_bytes(), format.block_len());
-    bytes.par_chunks(TASK * from).zip(out.par_chunks_mut(TASK * to)).for_each(|(bytes, out)| {
+    let pieces = (chunks(bytes, TASK * from), chunks_mut(out, TASK * to));
+    for_each(pieces, 1, |_, (bytes, out)| {
         for (bytes, out) in bytes.chunks_exact(from).zip(out.chunks_exact_mut(to)) {
             block(bytes, out);
         }

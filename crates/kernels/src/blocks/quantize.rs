@@ -1,10 +1,10 @@
 //! From f32 to blocks.
 
 use half::f16;
-use rayon::prelude::*;
 
 use super::search::{rounded, scale_and_minimum, symmetric_scale};
 use super::{BlockFormat, LARGE, SMALL, pack_scales};
+use crate::parallel::{chunks, chunks_mut, for_each};
 
 /// Blocks of a task.
 const TASK: usize = 64;
@@ -27,7 +27,8 @@ pub fn quantize(format: BlockFormat, values: &[f32], out: &mut [u8]) {
         BlockFormat::Q6K => q6_k,
     };
     let (from, to) = (format.block_len(), format.block_bytes());
-    values.par_chunks(TASK * from).zip(out.par_chunks_mut(TASK * to)).for_each(|(values, out)| {
+    let pieces = (chunks(values, TASK * from), chunks_mut(out, TASK * to));
+    for_each(pieces, 1, |_, (values, out)| {
         for (values, out) in values.chunks_exact(from).zip(out.chunks_exact_mut(to)) {
             block(values, out);
         }

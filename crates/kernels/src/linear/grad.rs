@@ -1,11 +1,9 @@
 //! Gradients of the linear layer.
 
-use rayon::prelude::*;
-
 use super::Matrix;
 use crate::blocks::dequantize;
 use crate::gemm::{Product, Target, View};
-use crate::parallel::Scatter;
+use crate::parallel::{Scatter, chunks_mut, for_each};
 use crate::simd::{Element, Kernel, Simd, dispatch, load_some, store_some};
 
 /// Columns of a task of a sum of rows.
@@ -91,7 +89,7 @@ pub fn linear_grad_bias(dy: &[f32], db: &mut [f32], accumulate: bool) {
         return;
     }
     assert_eq!(dy.len() % width, 0, "rows of {width}");
-    db.par_chunks_mut(COLUMNS).enumerate().for_each(|(task, db)| {
+    for_each(chunks_mut(db, COLUMNS), 1, |task, db| {
         dispatch(SumOfRows { rows: dy, width, at: task * COLUMNS, out: db, accumulate });
     });
 }

@@ -12,12 +12,11 @@ mod packed;
 mod quantized;
 
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use crate::Level;
 use crate::aligned::{Aligned, LINE};
 use crate::blocks::Blocks;
-use crate::parallel::Scatter;
+use crate::parallel::{Scatter, chunks, chunks_mut, for_each, num_threads};
 use crate::simd::{Element, dispatch};
 
 pub use grad::{linear_grad_bias, linear_grad_input, linear_grad_weight};
@@ -106,8 +105,7 @@ pub fn linear(x: &[f32], weight: Matrix<'_>, bias: Option<&[f32]>, width: usize,
         Matrix::Bf16(weight) => {
             #[cfg(target_arch = "x86_64")]
             if Level::current() == Level::Avx512Bf16 {
-                let rounded = x.par_iter().with_min_len(SERIAL).map(|x| bf16::from_f32(*x));
-                let x = &rounded.collect::<Vec<_>>();
+                let x = &rounded(x);
                 run(&Call { x, x_stride: width, weight, bias, width }, out, CACHED, dot_bf16::run);
                 return;
             }
@@ -130,15 +128,24 @@ fn stride(width: usize) -> usize {
 /// Copies rows so that each starts a line of the cache, and rounds them as the caller likes.
 fn copied(x: &[f32], width: usize, round: impl Fn(f32) -> f32 + Sync) -> Aligned {
     let mut copy = Aligned::new(x.len() / width * stride(width));
-    copy.par_chunks_mut(stride(width))
-        .zip(x.par_chunks(width))
-        .with_min_len(SERIAL / width + 1)
-        .for_each(|(to, from)| {
-            for (to, from) in to.iter_mut().zip(from) {
-                *to = round(*from);
-            }
-        });
+    let rows = (chunks_mut(&mut copy, stride(width)), chunks(x, width));
+    for_each(rows, SERIAL / width + 1, |_, (to, from)| {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = round(*from);
+        }
+    });
     copy
+}
+
+#[cfg(target_arch = "x86_64")]
+fn rounded(x: &[f32]) -> Vec<bf16> {
+    let mut rounded = vec![bf16::ZERO; x.len()];
+    for_each((chunks(x, SERIAL), chunks_mut(&mut rounded, SERIAL)), 1, |_, (x, to)| {
+        for (x, to) in x.iter().zip(to) {
+            *to = bf16::from_f32(*x);
+        }
+    });
+    rounded
 }
 
 /// The operands of a call.
@@ -195,15 +202,12 @@ fn run<X: Sync, W: Sync>(
 ) {
     let (width, x_stride) = (call.width, call.x_stride);
     let (rows, out_width) = (call.x.len() / x_stride, call.weight.len() / width);
-    let tasks = if rows * call.weight.len() <= SERIAL {
-        1
-    } else {
-        TASKS_PER_THREAD * rayon::current_num_threads()
-    };
+    let tasks =
+        if rows * call.weight.len() <= SERIAL { 1 } else { TASKS_PER_THREAD * num_threads() };
     let columns = out_width.div_ceil(tasks).next_multiple_of(GRAIN);
     let block = (cached / (width * size_of::<X>())).max(GRAIN);
     let out = Scatter::new(out);
-    call.weight.par_chunks(columns * width).enumerate().for_each(|(task, weight)| {
+    for_each(chunks(call.weight, columns * width), 1, |task, weight| {
         let column = task * columns;
         let bias = call.bias.map(|bias| &bias[column..column + weight.len() / width]);
         for (index, x) in call.x.chunks(block * x_stride).enumerate() {

@@ -1,11 +1,10 @@
 //! The linear layer by packed panels, for many rows.
 
 use half::bf16;
-use rayon::prelude::*;
 
 use super::{Matrix, linear};
 use crate::gemm::{Product, Target, View};
-use crate::parallel::Scatter;
+use crate::parallel::{Scatter, chunks, chunks_mut, for_each};
 use crate::simd::Element;
 
 /// Elements of a task that copies.
@@ -31,8 +30,13 @@ pub fn linear_packed(
         Matrix::F16(weight) => run((x, width), weight, bias, out),
         Matrix::Blocks(_) => linear(x, weight, bias, width, out),
         Matrix::Bf16(weight) => {
-            let rounded = x.par_iter().with_min_len(TASK).map(|x| bf16::from_f32(*x).to_f32());
-            run((&rounded.collect::<Vec<_>>(), width), weight, bias, out);
+            let mut rounded = vec![0.0; x.len()];
+            for_each((chunks(x, TASK), chunks_mut(&mut rounded, TASK)), 1, |_, (x, to)| {
+                for (x, to) in x.iter().zip(to) {
+                    *to = bf16::from_f32(*x).to_f32();
+                }
+            });
+            run((&rounded, width), weight, bias, out);
         }
     }
 }
@@ -53,9 +57,7 @@ fn run<E: Element>(
     }
     if let Some(bias) = bias {
         let at_once = TASK / out_width + 1;
-        out.par_chunks_exact_mut(out_width).with_min_len(at_once).for_each(|row| {
-            row.copy_from_slice(bias);
-        });
+        for_each(chunks_mut(out, out_width), at_once, |_, row| row.copy_from_slice(bias));
     }
     let product = Product {
         a: View { data: x, strides: (width, 1) },

@@ -1,4 +1,5 @@
 use half::{bf16, f16};
+use kernels::parallel::with_num_threads;
 use kernels::{Matrix, linear, linear_packed};
 
 use crate::support::{Random, assert_close, at_every_level};
@@ -73,10 +74,9 @@ fn a_row_does_not_depend_on_its_neighbours_or_on_the_number_of_threads() {
             for matrix in [Matrix::F32(&weight), Matrix::Bf16(&short), Matrix::F16(&half)] {
                 let mut together = vec![0.0; rows * columns];
                 linear(&x, matrix, None, width, &mut together);
-                let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
                 for (x, expected) in x.chunks_exact(width).zip(together.chunks_exact(columns)) {
                     let mut out = vec![0.0; columns];
-                    alone.install(|| linear(x, matrix, None, width, &mut out));
+                    with_num_threads(1, || linear(x, matrix, None, width, &mut out));
                     assert_eq!(out, expected, "{level:?}");
                 }
             }

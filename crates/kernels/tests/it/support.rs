@@ -48,8 +48,7 @@ pub(crate) fn assert_close(found: &[f32], expected: &[f64], bound: f64, what: &s
     }
 }
 
-/// Runs `work` on a pool of so many threads.
-pub(crate) fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    pool.expect("threads can be started").install(work)
+/// Runs `work` on so many threads.
+pub(crate) fn on_threads<T>(threads: usize, work: impl FnOnce() -> T) -> T {
+    kernels::parallel::with_num_threads(threads, work)
 }

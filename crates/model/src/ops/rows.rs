@@ -1,27 +1,25 @@
 //! What moves and adds rows of f32, on all threads.
 
-use candle_core::{Device, Result, Shape, Tensor};
-use rayon::prelude::*;
+use candle_core::{Result, Shape, Tensor};
+use kernels::parallel::{chunks, chunks_mut, for_each};
 
 use super::elements::{elements, written};
 
 /// Numbers of a task.
 pub(crate) const TASK: usize = 1 << 15;
 
-/// Returns zeros, made by all threads.
-pub(crate) fn zeros(len: usize) -> Vec<f32> {
-    if len <= TASK {
-        return vec![0.0; len];
-    }
-    rayon::iter::repeat_n(0.0, len).with_min_len(TASK).collect()
-}
-
 /// Returns `a + factor b`.
 pub(crate) fn add_scaled(a: &Tensor, b: &Tensor, factor: f32) -> Result<Tensor> {
     let (a, b) = (a.contiguous()?, b.contiguous()?);
     let (x, y) = (elements(&a)?, elements(&b)?);
-    let sum = x.par_iter().zip(&*y).with_min_len(TASK).map(|(x, y)| x + factor * y);
-    Tensor::from_vec(sum.collect::<Vec<f32>>(), a.shape(), &Device::Cpu)
+    written(a.shape(), |sum| {
+        let pieces = ((chunks(&x, TASK), chunks(&y, TASK)), chunks_mut(sum, TASK));
+        for_each(pieces, 1, |_, ((x, y), sum)| {
+            for ((x, y), sum) in x.iter().zip(y).zip(sum) {
+                *sum = x + factor * y;
+            }
+        });
+    })
 }
 
 /// Cuts rows into pieces of the given widths.
@@ -37,8 +35,8 @@ pub(crate) fn split(x: &Tensor, widths: &[usize]) -> Result<Vec<Tensor>> {
             *last = *width;
         }
         let part = written(dims.as_slice(), |out| {
-            let rows = out.par_chunks_mut(*width).zip(source.par_chunks(total));
-            rows.with_min_len(TASK / total + 1).for_each(|(out, row)| {
+            let rows = (chunks_mut(out, *width), chunks(&source, total));
+            for_each(rows, TASK / total + 1, |_, (out, row)| {
                 out.copy_from_slice(&row[start..start + out.len()]);
             });
         })?;
@@ -57,8 +55,7 @@ pub(crate) fn join(parts: &[Option<Tensor>], widths: &[usize], rows: Shape) -> R
     let sources = sources.collect::<Result<Vec<_>>>()?;
     let slices: Vec<Option<&[f32]>> = sources.iter().map(Option::as_deref).collect();
     written(rows, |out| {
-        let rows = out.par_chunks_mut(total).with_min_len(TASK / total + 1);
-        rows.enumerate().for_each(|(row, mut out)| {
+        for_each(chunks_mut(out, total), TASK / total + 1, |row, mut out| {
             for (source, width) in slices.iter().zip(widths) {
                 let (piece, rest) = out.split_at_mut(*width);
                 match source {
@@ -77,9 +74,9 @@ pub(crate) fn select(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     let width = x.dim(1)?;
     let source = elements(&x)?;
     written((rows.len(), width), |out| {
-        let places = out.par_chunks_mut(width).zip(rows).with_min_len(TASK / width + 1);
-        places.for_each(|(out, row)| {
-            out.copy_from_slice(&source[*row as usize * width..][..width]);
+        let places = (chunks_mut(out, width), chunks(rows, 1));
+        for_each(places, TASK / width + 1, |_, (out, row)| {
+            out.copy_from_slice(&source[row[0] as usize * width..][..width]);
         });
     })
 }
@@ -96,8 +93,8 @@ pub(crate) fn place(x: &Tensor, rows: &[u32], shape: &Shape) -> Result<Tensor> {
         }
     }
     written(shape.clone(), |out| {
-        let places = out.par_chunks_mut(width).zip(&origin).with_min_len(TASK / width + 1);
-        places.for_each(|(out, from)| match from {
+        let places = (chunks_mut(out, width), chunks(&origin, 1));
+        for_each(places, TASK / width + 1, |_, (out, from)| match from[0] {
             Some(from) => out.copy_from_slice(&source[from * width..][..width]),
             None => out.fill(0.0),
         });

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use kernels::{AttentionForward, AttentionGrad, AttentionInput, AttentionOut, Matrix};
+use kernels::parallel::{chunks_mut, for_each, num_threads};
+use kernels::{AttentionForward, AttentionGrad, AttentionInput, AttentionOut, Matrix, unwritten};
 use sequence::AttentionPlan;
 
 use super::Tape;
 use crate::Error;
-use crate::ops::rows::zeros;
 use crate::ops::{self, Heads, elements, written};
+
+/// Calls of a kernel from which on each runs on a thread of its own.
+const CALLS_PER_THREAD: usize = 2;
 
 /// A sequence among others: its rows and keys follow those of the sequence before it.
 #[derive(Clone, Debug)]
@@ -72,7 +75,7 @@ impl Tape {
                 (elements(&inputs[0])?, elements(&inputs[1])?, elements(&inputs[2])?);
             let forward = (&*elements(&result)?, lse.as_slice());
             let dout = elements(&dout)?;
-            let (mut dkeys, mut dvalues) = (zeros(keys.len()), zeros(values.len()));
+            let (mut dkeys, mut dvalues) = (unwritten(keys.len()), unwritten(values.len()));
             let dq = written(inputs[0].shape(), |dq| {
                 let grads = (dq, dkeys.as_mut_slice(), dvalues.as_mut_slice());
                 backward((&q, &keys, &values), forward, &dout, (&parts, heads), grads);
@@ -148,6 +151,7 @@ fn with_lse(
     let mut v_rest = &*elements(values)?;
     let mut lse_rest = lse.as_mut_slice();
     let out = written(q.shape(), |mut out| {
+        let mut calls = Vec::with_capacity(parts.len());
         for part in parts {
             let len = lengths(part, heads);
             let (q, keys, values) = (
@@ -160,11 +164,24 @@ fn with_lse(
                 out: take_mut(&mut out, len.rows),
                 lse: take_mut(&mut lse_rest, len.softmaxes),
             };
-            let (visible, shape) = (ops::visible(&part.plan), ops::shape(heads));
-            kernels::attention_with_lse(q, kv, visible, shape, result);
+            calls.push((q, kv, ops::visible(&part.plan), result));
         }
+        run(&mut calls, |(q, kv, visible, AttentionOut { out, lse })| {
+            let result = AttentionOut { out, lse };
+            kernels::attention_with_lse(q, *kv, *visible, ops::shape(heads), result);
+        });
     })?;
     Ok((out, lse))
+}
+
+/// Runs calls of a kernel: each on a thread where they are many, one by one on all threads where
+/// they are few.
+fn run<C: Send>(calls: &mut [C], work: impl Fn(&mut C) + Sync) {
+    if calls.len() < CALLS_PER_THREAD * num_threads() {
+        calls.iter_mut().for_each(work);
+    } else {
+        for_each(chunks_mut(calls, 1), 1, |_, call| call.iter_mut().for_each(&work));
+    }
 }
 
 fn backward(
@@ -174,6 +191,7 @@ fn backward(
     (parts, heads): (&[Part], Heads),
     (mut dq, mut dkeys, mut dvalues): (&mut [f32], &mut [f32], &mut [f32]),
 ) {
+    let mut calls = Vec::with_capacity(parts.len());
     for part in parts {
         let len = lengths(part, heads);
         let keys = Matrix::F32(take(&mut keys, len.keys));
@@ -191,8 +209,11 @@ fn backward(
             dkeys: take_mut(&mut dkeys, len.keys),
             dvalues: take_mut(&mut dvalues, len.keys),
         };
-        kernels::attention_grad(input, forward, take(&mut dout, len.rows), grad);
+        calls.push((input, forward, take(&mut dout, len.rows), grad));
     }
+    run(&mut calls, |(input, forward, dout, AttentionGrad { dq, dkeys, dvalues })| {
+        kernels::attention_grad(*input, *forward, dout, AttentionGrad { dq, dkeys, dvalues });
+    });
 }
 
 /// Cuts the first elements off.

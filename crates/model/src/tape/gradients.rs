@@ -6,7 +6,6 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use crate::Error;
-use crate::ops::rows::zeros;
 use crate::parameter::Parameter;
 use crate::training::GradientSink;
 
@@ -35,7 +34,7 @@ impl<'a> Gradients<'a> {
         if let Some(sum) = self.sums.get_mut(parameter.name()) {
             write(sum, true);
         } else {
-            let mut sum = zeros(parameter.num_elements());
+            let mut sum = kernels::unwritten(parameter.num_elements());
             write(&mut sum, false);
             self.sums.insert(parameter.name().to_owned(), sum);
         }
@@ -44,12 +43,19 @@ impl<'a> Gradients<'a> {
     /// Adds a contribution that is a tensor.
     pub(crate) fn add_tensor(&mut self, parameter: &Parameter, grad: &Tensor) -> Result<(), Error> {
         let grad = grad.flatten_all()?.to_vec1::<f32>()?;
-        self.add(parameter, |sum, _| {
-            for (sum, grad) in sum.iter_mut().zip(&grad) {
-                *sum += grad;
+        self.add_all(parameter, &grad);
+        Ok(())
+    }
+
+    /// Adds a contribution that is there already.
+    pub(crate) fn add_all(&mut self, parameter: &Parameter, grad: &[f32]) {
+        self.add(parameter, |sum, accumulate| {
+            if accumulate {
+                sum.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad);
+            } else {
+                sum.copy_from_slice(grad);
             }
         });
-        Ok(())
     }
 
     /// Counts one use of parameters as done, and hands on what is final.

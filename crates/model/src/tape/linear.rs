@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, Tensor};
 use half::bf16;
 use kernels::Matrix;
-use rayon::prelude::*;
+use kernels::parallel::{chunks, chunks_mut, for_each};
 
 use super::Tape;
 use crate::Error;
@@ -110,9 +110,13 @@ fn rounded(x: Tensor, rounds: bool) -> candle_core::Result<Tensor> {
         return Ok(x);
     }
     let elements = elements(&x)?;
-    let rounded = elements.par_iter().with_min_len(TASK).map(|x| bf16::from_f32(*x).to_f32());
-    let rounded: Vec<f32> = rounded.collect();
-    Tensor::from_vec(rounded, x.shape(), &Device::Cpu)
+    written(x.shape(), |rounded| {
+        for_each((chunks(&elements, TASK), chunks_mut(rounded, TASK)), 1, |_, (x, rounded)| {
+            for (x, rounded) in x.iter().zip(rounded) {
+                *rounded = bf16::from_f32(*x).to_f32();
+            }
+        });
+    })
 }
 
 impl Storage {

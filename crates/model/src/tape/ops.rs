@@ -88,7 +88,7 @@ impl Tape {
             })?;
             for (parameter, sum) in trained.iter().zip(sums) {
                 if let (Some(parameter), Some(sum)) = (parameter, sum) {
-                    add(gradients, parameter, &sum);
+                    gradients.add_all(parameter, &sum);
                 }
             }
             Ok(vec![Some(dx)])
@@ -269,7 +269,10 @@ impl Tape {
             let dy = elements(&dout)?;
             let width = dout.dim(D::Minus1)?;
             for (parameter, lookups) in &tables {
-                gradients.add(parameter, |sum, _| {
+                gradients.add(parameter, |sum, accumulate| {
+                    if !accumulate {
+                        sum.fill(0.0);
+                    }
                     for [row, entry] in lookups {
                         let dy = &dy[row * width..][..width];
                         for (sum, dy) in sum[entry * width..][..width].iter_mut().zip(dy) {
@@ -300,14 +303,6 @@ fn narrowed(x: &Tensor, widths: &[usize]) -> candle_core::Result<Vec<Tensor>> {
         start += width;
     }
     Ok(outs)
-}
-
-fn add(gradients: &mut Gradients<'_>, parameter: &Parameter, grad: &[f32]) {
-    gradients.add(parameter, |sum, _| {
-        for (sum, grad) in sum.iter_mut().zip(grad) {
-            *sum += grad;
-        }
-    });
 }
 
 /// Adds the sum over all images. `// [images, ..]`

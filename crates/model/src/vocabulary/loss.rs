@@ -1,11 +1,12 @@
 //! The loss of hidden states, and its gradients, without ever holding all logits.
 
 use candle_core::{Device, Tensor};
+use kernels::parallel::{chunks, chunks_mut, for_each};
+use kernels::unwritten;
 
 use super::Vocabulary;
 use crate::Error;
 use crate::linear::Linear;
-use crate::ops::rows::zeros;
 use crate::ops::{elements, plain};
 use crate::tape::{Gradients, Tape};
 use crate::weights::Weight;
@@ -37,7 +38,7 @@ impl Vocabulary {
         let hidden = hidden.contiguous()?;
         let x = elements(&hidden)?;
         let (mut gradients, scale) = gradients.map_or((None, 0.0), |(to, scale)| (Some(to), scale));
-        let mut dhidden = gradients.as_ref().map(|_| zeros(x.len()));
+        let mut dhidden = gradients.as_ref().map(|_| unwritten(x.len()));
         let rows = (LOGITS / vocab_size.max(1)).max(MIN_ROWS);
         let mut sum = 0.0;
         for (index, targets) in targets.chunks(rows).enumerate() {
@@ -77,7 +78,7 @@ impl Vocabulary {
     /// Returns the logits of some rows. `// [rows, ids]`
     fn chunk(&self, tape: &Tape, x: &[f32]) -> Result<Vec<f32>, Error> {
         let (rows, width) = (x.len() / self.hidden, self.len());
-        let mut logits = zeros(rows * width);
+        let mut logits = unwritten(rows * width);
         let mut start = 0;
         for (head, count) in self.heads() {
             let weights = head.weights();
@@ -88,7 +89,7 @@ impl Vocabulary {
             // Where nothing is left out and nothing follows, the logits are written in place.
             let is_all = out_width == width;
             if !is_all {
-                out = zeros(rows * out_width);
+                out = unwritten(rows * out_width);
             }
             let target = if is_all { &mut logits } else { &mut out };
             weights.weight.with_matrix(tape.rounds(), |weight| {
@@ -96,9 +97,10 @@ impl Vocabulary {
                 Ok(())
             })?;
             if !is_all {
-                for (to, from) in logits.chunks_mut(width).zip(out.chunks(out_width)) {
+                let rows = (chunks_mut(&mut logits, width), chunks(&out, out_width));
+                for_each(rows, 1, |_, (to, from)| {
                     to[start..start + count].copy_from_slice(&from[..count]);
-                }
+                });
             }
             start += count;
         }
@@ -121,10 +123,13 @@ impl Vocabulary {
             let mut of_head = Vec::new();
             let mut dy = dlogits;
             if out_width != width {
-                of_head = zeros(rows * out_width);
-                for (to, from) in of_head.chunks_mut(out_width).zip(dlogits.chunks(width)) {
-                    to[..count].copy_from_slice(&from[start..start + count]);
-                }
+                of_head = unwritten(rows * out_width);
+                let rows = (chunks_mut(&mut of_head, out_width), chunks(dlogits, width));
+                for_each(rows, 1, |_, (to, from)| {
+                    let (to, unused) = to.split_at_mut(count);
+                    to.copy_from_slice(&from[start..start + count]);
+                    unused.fill(0.0);
+                });
                 dy = &of_head;
             }
             if let Some(parameter) = weights.weight.parameter() {
@@ -141,7 +146,7 @@ impl Vocabulary {
                 if index == 0 {
                     kernels::linear_grad_input(dy, weight, self.hidden, dx);
                 } else {
-                    let mut more = zeros(dx.len());
+                    let mut more = unwritten(dx.len());
                     kernels::linear_grad_input(dy, weight, self.hidden, &mut more);
                     dx.iter_mut().zip(more).for_each(|(dx, more)| *dx += more);
                 }

@@ -2,11 +2,10 @@
 
 use std::marker::PhantomData;
 
-use rayon::prelude::*;
-
 use super::dots::{Dots, Work};
 use super::format::Format;
 use super::{BLOCK, GROUP, LANES};
+use crate::parallel::{chunks, chunks_mut, for_each};
 
 /// Elements of a task.
 const TASK: usize = 1 << 13;
@@ -51,14 +50,11 @@ impl Activations {
         Self { groups: vec![zero; rows * per_row], per_row }
     }
 
-    /// Returns the rows of `x` and where they go, to be filled on all threads.
-    pub(super) fn rows_mut<'a>(
-        &'a mut self,
-        x: &'a [f32],
-    ) -> impl IndexedParallelIterator<Item = (&'a [f32], &'a mut [Group])> {
+    /// Has every row of `x` rounded, on all threads.
+    pub(super) fn fill(&mut self, x: &[f32], round: impl Fn(&[f32], &mut [Group]) + Sync) {
         let width = x.len() / (self.groups.len() / self.per_row);
-        let at_once = TASK.div_ceil(width);
-        x.par_chunks(width).zip(self.groups.par_chunks_mut(self.per_row)).with_min_len(at_once)
+        let rows = (chunks(x, width), chunks_mut(&mut self.groups, self.per_row));
+        for_each(rows, TASK.div_ceil(width), |_, (x, to)| round(x, to));
     }
 
     /// Returns a row.

@@ -15,14 +15,12 @@ mod one;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use rayon::prelude::*;
-
 use self::activation::{Activations, Round};
 use self::dots::dispatch_at;
 use self::format::{Format, Q4_0, Q4K, Q6K, Q8_0};
 use crate::Level;
 use crate::blocks::{BlockFormat, Blocks};
-use crate::parallel::Scatter;
+use crate::parallel::{Scatter, chunks, for_each, num_threads};
 
 /// Elements that a vector of sixteen sums takes up.
 const GROUP: usize = 512;
@@ -97,16 +95,14 @@ fn run<F: Format>(call: &Call<'_>) {
     // One level for all: it decides how the weights' integers are counted.
     let level = Level::current();
     let mut activations = Activations::new(rows, call.width);
-    activations.rows_mut(call.x).for_each(|(x, to)| {
-        dispatch_at(level, Round::<F>::new(x, to));
-    });
+    activations.fill(call.x, |x, to| dispatch_at(level, Round::<F>::new(x, to)));
     let is_small = rows * call.out_width * call.width <= SERIAL;
-    let tasks = if is_small { 1 } else { TASKS_PER_THREAD * rayon::current_num_threads() };
+    let tasks = if is_small { 1 } else { TASKS_PER_THREAD * num_threads() };
     let grain = if rows < MANY { 1 } else { GRAIN };
     let columns = call.out_width.div_ceil(tasks).next_multiple_of(grain);
     let row_bytes = F::row_bytes(call.width);
     let activations = &activations;
-    call.weight.par_chunks(columns * row_bytes).enumerate().for_each(|(task, weight)| {
+    for_each(chunks(call.weight, columns * row_bytes), 1, |task, weight| {
         let part = Part { call, activations, weight, first: task * columns };
         if rows < MANY {
             dispatch_at(level, one::Few::<F>::new(&part));
