@@ -129,7 +129,7 @@ impl Aki {
             let shape = (0, self.config.num_vision_tokens, self.config.text.hidden_size);
             return Ok(Tensor::zeros(shape, DType::F32, &self.device)?);
         }
-        let tape = &Tape::off();
+        let tape = &Tape::of_prompts();
         let features = self.vision.forward(tape, pixels, tap)?;
         let tokens = self.connector.forward(tape, &features)?;
         tap.tensor("resampler.output", &tokens);
@@ -143,7 +143,7 @@ impl Aki {
     /// If the pixels have another shape.
     pub fn encode(&self, pixels: &Tensor) -> Result<Tensor, Error> {
         self.check_pixels(pixels)?;
-        self.vision.forward(&Tape::off(), pixels, &mut NoTap)
+        self.vision.forward(&Tape::of_prompts(), pixels, &mut NoTap)
     }
 
     pub(crate) fn check_pixels(&self, pixels: &Tensor) -> Result<(), Error> {
@@ -202,6 +202,10 @@ impl Aki {
     /// Returns the hidden states of a batch's new rows after the final norm.
     ///
     /// The rows of all sequences are one after the other. `// [tokens, hidden] -> [tokens, hidden]`
+    ///
+    /// A sequence gets what it gets alone, to the last bit, if either all sequences of the batch go
+    /// on by one row each or none does: the kernels for many rows sum in another order than those
+    /// for few.
     ///
     /// # Errors
     /// If the rows are not as many as the plans say, or do not follow what is cached.

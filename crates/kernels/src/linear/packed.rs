@@ -3,6 +3,7 @@
 use half::bf16;
 
 use super::{Matrix, linear};
+use crate::Level;
 use crate::gemm::{Product, Target, View};
 use crate::parallel::{Scatter, chunks, chunks_mut, for_each};
 use crate::simd::Element;
@@ -11,7 +12,7 @@ use crate::simd::Element;
 const TASK: usize = 1 << 14;
 
 /// Writes `x weight^T + bias` to `out`, faster than [`linear`](crate::linear()) where there are many
-/// rows, as in training.
+/// rows, as in prompts and in training.
 ///
 /// Operands and rounding are those of [`linear`](crate::linear()). A row does not depend on the
 /// others here either, but it is summed in another order than there.
@@ -29,6 +30,10 @@ pub fn linear_packed(
         Matrix::F32(weight) => run((x, width), weight, bias, out),
         Matrix::F16(weight) => run((x, width), weight, bias, out),
         Matrix::Blocks(_) => linear(x, weight, bias, width, out),
+        // The dot products of the processor are faster than what panels would be widened to.
+        Matrix::Bf16(_) if Level::current() == Level::Avx512Bf16 => {
+            linear(x, weight, bias, width, out);
+        }
         Matrix::Bf16(weight) => {
             let mut rounded = vec![0.0; x.len()];
             for_each((chunks(x, TASK), chunks_mut(&mut rounded, TASK)), 1, |_, (x, to)| {

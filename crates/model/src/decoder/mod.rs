@@ -72,7 +72,9 @@ impl Decoder {
             }
         }
         let angles = self.angles(batch)?;
-        let tape = Tape::off();
+        let is_step = |plan: &AttentionPlan| plan.num_rows() <= 1 && plan.first_row() > 0;
+        let are_steps = batch.iter().all(|sequence| is_step(sequence.plan));
+        let tape = if are_steps { Tape::off() } else { Tape::of_prompts() };
         let mut x = embeddings.clone();
         for (index, block) in self.blocks.iter().enumerate() {
             let batch = Batch::Stored { sequences: &mut *batch, layer: index };

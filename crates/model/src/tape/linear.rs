@@ -42,7 +42,7 @@ impl Tape {
         }
         let x = x.contiguous()?;
         let rows = x.elem_count() / width.max(1);
-        let by_panels = self.is_training() && rows >= MANY_ROWS;
+        let by_panels = self.has_many_rows && (!self.is_training() || rows >= MANY_ROWS);
         let bias_values = bias.map(Weight::tensor).transpose()?;
         let bias_values = bias_values.as_ref().map(elements).transpose()?;
         let out = weight.with_matrix(self.rounds(), |weight| {

@@ -49,23 +49,34 @@ struct Recording {
 /// The operations of a forward pass.
 pub(crate) struct Tape {
     options: Option<StepOptions>,
+    /// Whether there are many rows, which decides how products are summed.
+    has_many_rows: bool,
     recording: Option<RefCell<Recording>>,
 }
 
 impl Tape {
-    /// Returns a tape that remembers nothing, for inference.
+    /// Returns a tape that remembers nothing, for inference on few rows at a time.
     pub(crate) fn off() -> Self {
-        Self { options: None, recording: None }
+        Self { options: None, has_many_rows: false, recording: None }
+    }
+
+    /// Returns a tape that remembers nothing, for inference on prompts and images.
+    ///
+    /// Products are then summed in another order than in [`Self::off`], so the two must not take
+    /// turns by the number of rows that happen to come together: what a row gives would depend
+    /// on the rows beside it.
+    pub(crate) fn of_prompts() -> Self {
+        Self { has_many_rows: true, ..Self::off() }
     }
 
     /// Returns a tape that remembers nothing but computes as training does.
     pub(crate) fn forward_only(options: StepOptions) -> Self {
-        Self { options: Some(options), recording: None }
+        Self { options: Some(options), has_many_rows: true, recording: None }
     }
 
     /// Returns a tape that remembers.
     pub(crate) fn on(options: StepOptions) -> Self {
-        Self { options: Some(options), recording: Some(RefCell::default()) }
+        Self { recording: Some(RefCell::default()), ..Self::forward_only(options) }
     }
 
     /// Returns whether this is training, with gradients or without.
