@@ -18,9 +18,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("engine", &["model", "sequence"]),
     ("train", &["sequence", "checkpoint", "kernels", "prompt", "model"]),
     ("miniature", &["prompt", "checkpoint"]),
+    ("eval", &["prompt"]),
     (
         "cli",
-        &["sequence", "checkpoint", "kernels", "prompt", "model", "engine", "train", "miniature"],
+        &["sequence", "checkpoint", "kernels", "prompt", "model", "engine", "train", "miniature", "eval"],
     ),
     ("xtask", &[]),
 ];
