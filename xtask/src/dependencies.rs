@@ -21,7 +21,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("eval", &["prompt"]),
     (
         "cli",
-        &["sequence", "checkpoint", "kernels", "prompt", "model", "engine", "train", "miniature", "eval"],
+        &[
+            "sequence",
+            "checkpoint",
+            "kernels",
+            "prompt",
+            "model",
+            "engine",
+            "train",
+            "miniature",
+            "eval",
+        ],
     ),
     ("xtask", &[]),
 ];

@@ -1,6 +1,7 @@
 //! The command line: every command, option and help text.
 
 mod bench;
+mod eval;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap_complete::Shell;
 use sequence::AttentionPolicy;
 
 pub(crate) use self::bench::{BenchArgs, DecoderSize, Measured};
+pub(crate) use self::eval::ScoreArgs;
 
 /// Multimodal language models with modality-mutual attention, on your own machine.
 #[derive(Debug, Parser)]
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Write a world of pictures with known answers, to train and test on
     Miniature(MiniatureArgs),
+    /// Score stored answers to benchmarks
+    Score(ScoreArgs),
     /// Measure speed and memory
     Bench(BenchArgs),
     /// Print the completion script of a shell

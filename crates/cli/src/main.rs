@@ -26,6 +26,7 @@ mod preprocess;
 mod progress;
 mod report;
 mod runtime;
+mod score;
 mod stream;
 mod tokenize;
 mod trace;
@@ -67,6 +68,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Convert(args) => convert::run(args, &environment),
         Command::Train(args) => train::run(args, &environment),
         Command::Miniature(args) => miniature::run(args),
+        Command::Score(args) => score::run(args),
         Command::Bench(args) => bench::run(args, &environment),
         Command::Completions(args) => {
             let mut script = Vec::new();

@@ -112,7 +112,7 @@ pub const CV_BENCH: &str = "CV-Bench";
 /// Where CV-Bench comes from.
 pub const CV_BENCH_URL: &str = "https://huggingface.co/datasets/nyu-visionx/CV-Bench";
 /// The SHA-256 of CV-Bench's two-dimensional part.
-pub const CV_BENCH_2D_SHA256: &str =
+pub(crate) const CV_BENCH_2D_SHA256: &str =
     "33196034ef4bf3265cae4a7ff5c4071b2ff1cc21123e8e285c6a91393897ecbc";
 
 impl Published {
@@ -129,7 +129,7 @@ impl Published {
 
 impl Family {
     /// Returns the family of a dataset by its name: a part of the name decides, as it does for
-    /// VLMEvalKit.
+    /// `VLMEvalKit`.
     pub fn of_name(name: &str) -> Option<Self> {
         let name: String =
             name.to_lowercase().chars().filter(|c| !matches!(c, '-' | '_' | ' ')).collect();
@@ -176,9 +176,15 @@ impl Family {
             Self::Pope | Self::MmVet => &["answer", "category"],
             Self::MmBench | Self::SeedBench | Self::RealWorldQa | Self::Choice => &["A", "answer"],
             Self::Mmmu => &["A", "B", "answer"],
-            Self::MathVista => {
-                &["question_type", "answer_type", "choices", "answer", "answer_option", "task", "skills"]
-            }
+            Self::MathVista => &[
+                "question_type",
+                "answer_type",
+                "choices",
+                "answer",
+                "answer_option",
+                "task",
+                "skills",
+            ],
             Self::LlavaBench => &["gpt4_ans", "caption", "category"],
             Self::CvBench => &["answer", "source"],
             Self::YesNo => &["answer"],

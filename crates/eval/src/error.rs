@@ -114,7 +114,9 @@ pub enum Error {
     )]
     SelfTestForm,
     /// A file for a self-test names an unknown scorer.
-    #[error("unknown scorer `{name}` in the self-test, expected mme, pope, mmvet, llava or llava_parse")]
+    #[error(
+        "unknown scorer `{name}` in the self-test, expected mme, pope, mmvet, llava or llava_parse"
+    )]
     SelfTestScorer {
         /// The name.
         name: String,

@@ -66,7 +66,7 @@ impl Base64Check {
             let shown = char::from(byte).escape_debug().to_string();
             return Err(format!("character {at} is `{shown}`, expected base64 of an image"));
         }
-        if self.len % 4 != 0 {
+        if !self.len.is_multiple_of(4) {
             return Err(format!(
                 "the base64 is truncated: {} characters, expected a multiple of 4",
                 self.len
@@ -87,9 +87,4 @@ pub(super) fn decode(cell: &[u8]) -> Result<Vec<Vec<u8>>, String> {
         return list.iter().map(|text| one(text)).collect();
     }
     Ok(vec![one(text)?])
-}
-
-/// Encodes bytes.
-pub(crate) fn encode(bytes: &[u8]) -> String {
-    STANDARD.encode(bytes)
 }

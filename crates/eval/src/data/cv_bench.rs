@@ -73,14 +73,19 @@ pub(super) fn files_of(path: &Path) -> Vec<PathBuf> {
         all.filter(|path| path.is_file()).collect()
     };
     let halves = existing(&["test_2d.parquet", "test_3d.parquet"]);
-    if halves.is_empty() { existing(&["test.parquet", "test-00000-of-00001.parquet"]) } else { halves }
+    if halves.is_empty() {
+        existing(&["test.parquet", "test-00000-of-00001.parquet"])
+    } else {
+        halves
+    }
 }
 
 fn read_questions(file: usize, path: &Path, questions: &mut Vec<Question>) -> Result<(), Error> {
     let failed = |source: ParquetError| Error::Parquet { path: path.to_owned(), source };
     let reader = reader(path)?;
     let schema = reader.metadata().file_metadata().schema().clone();
-    let names: Vec<String> = schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
+    let names: Vec<String> =
+        schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
     for column in REQUIRED {
         if !names.iter().any(|name| name == column) {
             return Err(Error::MissingColumn {
@@ -126,7 +131,10 @@ fn cells(record: &Record) -> Row {
         }
         other => Some(other.to_string()),
     };
-    record.get_column_iter().filter_map(|(name, field)| Some((name.clone(), text(field)?))).collect()
+    record
+        .get_column_iter()
+        .filter_map(|(name, field)| Some((name.clone(), text(field)?)))
+        .collect()
 }
 
 fn reader(path: &Path) -> Result<SerializedFileReader<File>, Error> {
@@ -135,7 +143,8 @@ fn reader(path: &Path) -> Result<SerializedFileReader<File>, Error> {
         path: path.to_owned(),
         source,
     })?;
-    SerializedFileReader::new(file).map_err(|source| Error::Parquet { path: path.to_owned(), source })
+    SerializedFileReader::new(file)
+        .map_err(|source| Error::Parquet { path: path.to_owned(), source })
 }
 
 /// Returns a schema with some of the columns.

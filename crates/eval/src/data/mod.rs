@@ -13,7 +13,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::base64::encode as encode_base64;
 pub use self::catalog::{Found, catalog, find};
 use crate::benchmark::{CV_BENCH, Published};
 use crate::{Error, Family};
@@ -251,8 +250,11 @@ impl Dataset {
         let stem = self.name.trim_end_matches("_local");
         let group = if stem.starts_with("MMBench") { "MMBench" } else { stem };
         let read = |name: &String| {
-            let candidates =
-                [folder.join("images").join(group).join(name), folder.join(name), PathBuf::from(name)];
+            let candidates = [
+                folder.join("images").join(group).join(name),
+                folder.join(name),
+                PathBuf::from(name),
+            ];
             let path = candidates.iter().find(|path| path.exists()).unwrap_or(&candidates[0]);
             std::fs::read(path).map_err(|source| Error::File {
                 action: "read",

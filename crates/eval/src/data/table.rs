@@ -218,7 +218,8 @@ impl Scanner<'_> {
                 Some(ImageRef::Row(text))
             }
             Some((at, _, check)) => {
-                let kind = check.finish().map_err(|problem| self.cell((row, place, at), problem))?;
+                let kind =
+                    check.finish().map_err(|problem| self.cell((row, place, at), problem))?;
                 let (hash, len) = (check.hash(), check.len());
                 self.scan.holders.insert(index.clone(), self.scan.questions.len());
                 Some(match kind {
@@ -247,7 +248,7 @@ impl Scanner<'_> {
             }
         }
         self.scan.columns = self.columns;
-        self.scan.md5 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        self.scan.md5 = super::hex(&digest.finalize());
         Ok(self.scan)
     }
 }

@@ -1,8 +1,8 @@
 //! Answers of `MathVista`.
 
+use super::RuleSet;
 use super::option::{Options, infer};
 use super::python::{float, float_text, int, is_space, list, split};
-use super::RuleSet;
 
 /// A value as Python has it.
 #[derive(Clone, Debug)]
@@ -57,11 +57,12 @@ impl MathValue {
 
     fn int(&self) -> Option<Self> {
         match self {
-            Self::None => None,
             Self::Int(_) => Some(self.clone()),
             // The part before the point.
-            Self::Float(value) if value.is_finite() => int(&format!("{:.0}", value.trunc())).map(Self::Int),
-            Self::Float(_) => None,
+            Self::Float(value) if value.is_finite() => {
+                int(&format!("{:.0}", value.trunc())).map(Self::Int)
+            }
+            Self::None | Self::Float(_) => None,
             Self::Text(text) => int(text).map(Self::Int),
         }
     }
@@ -111,7 +112,9 @@ impl MathQuestion {
     /// Returns whether an extracted answer is right.
     pub fn is_hit(&self, rules: RuleSet, extracted: &MathValue) -> bool {
         if self.is_choice {
-            return self.letter(rules, extracted).is_some_and(|letter| letter == self.answer_option);
+            return self
+                .letter(rules, extracted)
+                .is_some_and(|letter| letter == self.answer_option);
         }
         let (found, expected) = self.values(extracted);
         found == expected
@@ -127,7 +130,12 @@ impl MathQuestion {
             "integer" => MathValue::int,
             "float" => MathValue::float,
             // The published rule compares the word None with the answer, whatever was said.
-            _ => return (MathValue::Text("None".to_owned()), MathValue::Text(self.answer.to_text())),
+            _ => {
+                return (
+                    MathValue::Text("None".to_owned()),
+                    MathValue::Text(self.answer.to_text()),
+                );
+            }
         };
         let Some(found) = read(answer) else { return (MathValue::None, self.answer.clone()) };
         let expected = read(&self.answer).unwrap_or_else(|| self.answer.clone());

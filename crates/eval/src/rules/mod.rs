@@ -1,4 +1,4 @@
-//! What an answer says: the rules of VLMEvalKit, of the paper's time and of today.
+//! What an answer says: the rules of `VLMEvalKit`, of the paper's time and of today.
 
 mod math;
 mod option;

@@ -28,7 +28,9 @@ pub struct Options {
 
 impl Options {
     /// Returns options in this order.
-    pub fn new<L: Into<String>, T: Into<String>>(options: impl IntoIterator<Item = (L, T)>) -> Self {
+    pub fn new<L: Into<String>, T: Into<String>>(
+        options: impl IntoIterator<Item = (L, T)>,
+    ) -> Self {
         let with_lower = |(letter, text): (L, T)| {
             let text = text.into();
             let lower = text.to_lowercase();
@@ -79,7 +81,8 @@ pub fn infer_letter<'o>(rules: RuleSet, answer: &str, options: &'o Options) -> O
         says_none |= word == NONE_OF_THEM;
         num_words += 1;
     }
-    let mut found = firsts.iter().enumerate().filter_map(|(option, first)| Some((option, (*first)?)));
+    let mut found =
+        firsts.iter().enumerate().filter_map(|(option, first)| Some((option, (*first)?)));
     match (found.next(), found.next()) {
         (Some((option, first)), None) => {
             let counts = match rules {
@@ -121,7 +124,7 @@ pub fn infer_text<'o>(rules: RuleSet, answer: &str, options: &'o Options) -> Opt
 /// Returns the letter after the first "answer is", in any case and whatever follows the letter.
 fn announced(answer: &str) -> Option<&'static str> {
     let starts = answer.char_indices().filter(|(_, c)| matches!(c, 'a' | 'A'));
-    starts.filter_map(|(at, _)| announced_at(&answer[at..])).next()
+    starts.map(|(at, _)| &answer[at..]).find_map(announced_at)
 }
 
 fn announced_at(text: &str) -> Option<&'static str> {

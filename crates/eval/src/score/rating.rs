@@ -7,10 +7,18 @@ use crate::report::Table;
 
 /// The categories that make MME's perception.
 pub const PERCEPTION: [&str; 10] = [
-    "OCR", "artwork", "celebrity", "color", "count", "existence", "landmark", "position", "posters",
+    "OCR",
+    "artwork",
+    "celebrity",
+    "color",
+    "count",
+    "existence",
+    "landmark",
+    "position",
+    "posters",
     "scene",
 ];
-/// The categories that make MME's cognition, which VLMEvalKit calls reasoning.
+/// The categories that make MME's cognition, which `VLMEvalKit` calls reasoning.
 pub const COGNITION: [&str; 4] =
     ["code_reasoning", "commonsense_reasoning", "numerical_calculation", "text_translation"];
 /// The capabilities of MM-Vet.
@@ -103,7 +111,9 @@ pub fn rate_mme(marks: &[MmeMark<'_>]) -> Vec<(String, f64)> {
     let score = |images: &Groups<&str, Vec<bool>>| {
         let (mut single, mut both) = (Mean::default(), Mean::default());
         for (_, hits) in images.iter() {
-            hits.iter().for_each(|hit| single.add(f64::from(u8::from(*hit))));
+            for hit in hits {
+                single.add(f64::from(u8::from(*hit)));
+            }
             let pair = matches!(hits[..], [true, true, ..]);
             both.add(f64::from(u8::from(pair)));
         }
@@ -220,22 +230,29 @@ pub type MmVetLine = (String, usize, f64);
 
 /// Rates MM-Vet by capability and by combination of them; the whole comes last in both.
 pub fn rate_mmvet(marks: &[(&str, f64)]) -> (Vec<MmVetLine>, Vec<MmVetLine>) {
-    let mut capabilities = [Mean::default(); CAPABILITIES.len()];
-    let mut combinations: Groups<String, Mean> = Groups::new();
-    let mut overall = Mean::default();
+    // The published scorer counts capabilities and combinations under their names in one table, so
+    // that an answer with a single capability counts twice in it. Its numbers are the published
+    // ones, so are ours.
+    let mut means: BTreeMap<String, Mean> = BTreeMap::new();
+    let mut combinations: Vec<String> = Vec::new();
     for (category, grade) in marks {
-        for (mean, capability) in capabilities.iter_mut().zip(CAPABILITIES) {
-            if category.contains(capability) {
-                mean.add(*grade);
-            }
+        let combination = category.replace(',', "_");
+        if !combinations.contains(&combination) {
+            combinations.push(combination.clone());
         }
-        combinations.entry(&category.replace(',', "_")).add(*grade);
-        overall.add(*grade);
+        let capabilities = CAPABILITIES.iter().filter(|name| category.contains(**name));
+        let names = capabilities.map(|name| (*name).to_owned());
+        for name in names.chain(["Overall".to_owned(), combination]) {
+            means.entry(name).or_default().add(*grade);
+        }
     }
-    let line = |name: &str, mean: Mean| Some((name.to_owned(), mean.count(), mean.percent()?));
-    let last = line("Overall", overall);
-    let coarse = capabilities.iter().zip(CAPABILITIES).filter_map(|(mean, name)| line(name, *mean));
-    let fine = combinations.iter().filter_map(|(name, mean)| line(name, *mean));
+    let line = |name: &str| {
+        let mean = means.get(name)?;
+        Some((name.to_owned(), mean.count(), mean.percent()?))
+    };
+    let coarse = CAPABILITIES.iter().filter_map(|name| line(name));
+    let fine = combinations.iter().filter_map(|name| line(name));
+    let last = line("Overall");
     (coarse.chain(last.clone()).collect(), fine.chain(last).collect())
 }
 
@@ -297,7 +314,10 @@ pub fn rate_choice(marks: &[ChoiceMark<'_>]) -> Table {
         (name.to_owned(), values.collect())
     };
     let short = |name: &str| {
-        SHORT.iter().find(|(long, _)| *long == name).map_or(name.to_owned(), |(_, s)| (*s).to_owned())
+        SHORT
+            .iter()
+            .find(|(long, _)| *long == name)
+            .map_or(name.to_owned(), |(_, s)| (*s).to_owned())
     };
     let mut rows = vec![row("Overall", &overall)];
     rows.extend(levels.iter().map(|(name, means)| row(&short(name), means)));
@@ -355,7 +375,7 @@ pub struct CvScore {
     pub sources: Vec<(String, f64)>,
     /// The mean of ADE20K and COCO.
     pub flat: Option<f64>,
-    /// Omni3D.
+    /// `Omni3D`.
     pub spatial: Option<f64>,
     /// The mean of both.
     pub combined: Option<f64>,
@@ -374,8 +394,10 @@ pub fn rate_cv_bench(marks: &[(&str, bool)]) -> CvScore {
     };
     let spatial = of("Omni3D");
     let combined = flat.zip(spatial).map(|(flat, spatial)| f64::midpoint(flat, spatial));
-    let sources =
-        groups.iter().filter_map(|(name, mean)| Some(((*name).to_owned(), mean.percent()?))).collect();
+    let sources = groups
+        .iter()
+        .filter_map(|(name, mean)| Some(((*name).to_owned(), mean.percent()?)))
+        .collect();
     CvScore { sources, flat, spatial, combined }
 }
 

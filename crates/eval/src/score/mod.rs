@@ -1,0 +1,3 @@
+//! From answers to the numbers of a benchmark.
+
+pub mod rating;

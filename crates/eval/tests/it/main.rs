@@ -1,0 +1,3 @@
+//! Tests of crate `eval`.
+
+mod self_test;
