@@ -39,6 +39,20 @@ pub fn keep_freed_memory() {
     }
 }
 
+/// Asks for the line of the cache that is so many elements after the first, which may be beyond
+/// the end: nothing is read there that a program could see.
+#[inline(always)]
+pub(crate) fn prefetch<T>(from: &[T], elements: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch of any address is allowed, and every x86-64 processor has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().wrapping_add(elements).cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (from, elements);
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

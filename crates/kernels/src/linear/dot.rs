@@ -5,8 +5,11 @@
 //! weights come from the second. The pieces do not depend on the number of rows, and neither do
 //! the sums.
 
+use std::ops::Range;
+
 use super::Part;
 use crate::aligned::{Aligned, LINE};
+use crate::memory::prefetch;
 use crate::simd::{Element, Kernel, Simd, load_rest, widen};
 
 /// Elements of a row that are multiplied before their sums are put aside: six rows of them fit
@@ -16,6 +19,18 @@ const DEPTH: usize = 1152;
 const WIDENED: usize = 48;
 /// Rows of `x` from which on widening pays.
 const MANY: usize = 12;
+
+/// Bytes that weights are asked for ahead of their use: the processor itself notices too late that
+/// some rows are read side by side.
+const AHEAD: usize = 1536;
+
+/// Returns the element to ask for while the one at `at` of a row of which `left` are left is used:
+/// of the row, or `next` elements further on.
+#[inline(always)]
+pub(crate) fn ahead<W>(at: usize, left: usize, next: usize) -> usize {
+    let ahead = at + AHEAD / size_of::<W>();
+    if ahead < left { ahead } else { ahead + next }
+}
 
 /// One part of a call.
 pub(crate) struct Dot<'a, W> {
@@ -29,9 +44,10 @@ struct Piece<'a, W> {
     rows: usize,
     weight: &'a [W],
     weight_stride: usize,
-    columns: usize,
     /// How many elements of each row are multiplied.
     depth: usize,
+    /// How many elements are left of each row if the weights come from memory.
+    left: Option<usize>,
 }
 
 impl<W: Element> Kernel for Dot<'_, W> {
@@ -48,23 +64,32 @@ impl<W: Element> Kernel for Dot<'_, W> {
         for first in (0..columns).step_by(WIDENED) {
             let columns = WIDENED.min(columns - first);
             sums.fill(0.0);
-            for start in (0..width).step_by(DEPTH) {
-                let depth = DEPTH.min(width - start);
-                let x = &part.x[start..];
-                let weight = &part.weight[first * width + start..];
-                if let Some(widened) = &mut widened {
-                    for (row, to) in
-                        widened.chunks_exact_mut(weight_stride).enumerate().take(columns)
-                    {
-                        widen(simd, &weight[row * width..][..depth], to);
+            if let Some(widened) = &mut widened {
+                for start in (0..width).step_by(DEPTH) {
+                    let depth = DEPTH.min(width - start);
+                    let weight = part.weight[first * width..].chunks_exact(width).take(columns);
+                    for (weight, to) in weight.zip(widened.chunks_exact_mut(weight_stride)) {
+                        widen(simd, &weight[start..][..depth], to);
                     }
-                    let weight: &[f32] = widened;
-                    let piece = Piece { x, x_stride, rows, weight, weight_stride, columns, depth };
-                    add_products(simd, &piece, &mut sums);
-                } else {
-                    let weight_stride = width;
-                    let piece = Piece { x, x_stride, rows, weight, weight_stride, columns, depth };
-                    add_products(simd, &piece, &mut sums);
+                    let (x, weight): (_, &[f32]) = (&part.x[start..], widened);
+                    let left = None;
+                    let piece = Piece { x, x_stride, rows, weight, weight_stride, depth, left };
+                    add_products(simd, &piece, 0..columns, &mut sums);
+                }
+            } else {
+                // A few rows of weights from one end to the other, so that they are read at the
+                // speed of memory.
+                for column in (0..columns).step_by(S::TILE.1) {
+                    let some = column..columns.min(column + S::TILE.1);
+                    for start in (0..width).step_by(DEPTH) {
+                        let depth = DEPTH.min(width - start);
+                        let x = &part.x[start..];
+                        let (weight, weight_stride) =
+                            (&part.weight[first * width + start..], width);
+                        let left = Some(width - start);
+                        let piece = Piece { x, x_stride, rows, weight, weight_stride, depth, left };
+                        add_products(simd, &piece, some.clone(), &mut sums);
+                    }
                 }
             }
             for (row, sums) in sums.chunks_exact(WIDENED).enumerate() {
@@ -76,15 +101,22 @@ impl<W: Element> Kernel for Dot<'_, W> {
     }
 }
 
-/// Adds the products of every row of `x` and every row of weights to `sums`.
+/// Adds the products of every row of `x` and some rows of weights to `sums`.
 #[inline(always)]
-fn add_products<S: Simd, W: Element>(simd: S, piece: &Piece<'_, W>, sums: &mut [f32]) {
-    let (tall, broad) = S::TILE;
+fn add_products<S: Simd, W: Element>(
+    simd: S,
+    piece: &Piece<'_, W>,
+    columns: Range<usize>,
+    sums: &mut [f32],
+) {
+    let (_, broad) = S::TILE;
+    // Tiles of the same height rather than tall ones and a rest.
+    let tall = piece.rows.div_ceil(piece.rows.div_ceil(S::TILE.0));
     let mut row = 0;
     while row < piece.rows {
         let height = tall.min(piece.rows - row);
-        let mut column = 0;
-        while column + broad <= piece.columns {
+        let mut column = columns.start;
+        while column + broad <= columns.end {
             match (S::TILE, height) {
                 ((6, 4), 6) => tile::<S, W, 6, 4>(simd, piece, (row, column), sums),
                 ((6, 4), 5) => tile::<S, W, 5, 4>(simd, piece, (row, column), sums),
@@ -100,7 +132,7 @@ fn add_products<S: Simd, W: Element>(simd: S, piece: &Piece<'_, W>, sums: &mut [
             }
             column += broad;
         }
-        for column in column..piece.columns {
+        for column in column..columns.end {
             for row in row..row + height {
                 tile::<S, W, 1, 1>(simd, piece, (row, column), sums);
             }
@@ -126,6 +158,12 @@ fn tile<S: Simd, W: Element, const R: usize, const C: usize>(
     let mut at = 0;
     while at < whole {
         let mut w = [simd.splat(0.0); C];
+        if let Some(left) = piece.left {
+            let ahead = ahead::<W>(at, left, (C - 1) * piece.weight_stride);
+            for w in &ws {
+                prefetch(w, ahead);
+            }
+        }
         for c in 0..C {
             w[c] = W::load(simd, &ws[c][at..at + S::LANES]);
         }

@@ -1,7 +1,7 @@
 //! Tiles of dot products by the processor's bf16 instruction: two products for each lane.
 
 use std::arch::x86_64::{
-    __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_maskz_loadu_epi16, _mm512_reduce_add_ps,
+    __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_maskz_loadu_epi16, _mm512_reduce_add_ps,
     _mm512_setzero_ps, _mm512_setzero_si512,
 };
 use std::mem::transmute;
@@ -9,6 +9,8 @@ use std::mem::transmute;
 use half::bf16;
 
 use super::Part;
+use super::dot::ahead;
+use crate::memory::prefetch;
 
 /// Elements of a vector.
 const LANES: usize = 32;
@@ -54,29 +56,46 @@ fn tile<const R: usize, const C: usize>(part: &Part<'_, bf16, bf16>, row: usize,
     let xs: [&[bf16]; R] = std::array::from_fn(|r| &part.x[(row + r) * width..][..width]);
     let ws: [&[bf16]; C] = std::array::from_fn(|c| &part.weight[(column + c) * width..][..width]);
     let mut sums = [[_mm512_setzero_ps(); C]; R];
-    let mut at = 0;
-    while at < width {
-        let left = (width - at).min(LANES);
-        let mask = if left == LANES { u32::MAX } else { (1 << left) - 1 };
-        let mut w = [_mm512_setzero_si512(); C];
-        for c in 0..C {
-            w[c] = load(ws[c], at, mask);
+    let whole = width - width % LANES;
+    for at in (0..whole).step_by(LANES) {
+        let ahead = ahead::<bf16>(at, width, (C - 1) * width);
+        for w in &ws {
+            prefetch(w, ahead);
         }
-        for r in 0..R {
-            let x = load(xs[r], at, mask);
-            for c in 0..C {
-                // SAFETY: both types are 512 plain bits.
-                let (x, w) = unsafe {
-                    (transmute::<__m512i, __m512bh>(x), transmute::<__m512i, __m512bh>(w[c]))
-                };
-                sums[r][c] = _mm512_dpbf16_ps(sums[r][c], x, w);
-            }
-        }
-        at += LANES;
+        add_products(&mut sums, &xs, &ws, |row| load(row, at, u32::MAX));
+    }
+    if whole < width {
+        let mask = (1 << (width - whole)) - 1;
+        add_products(&mut sums, &xs, &ws, |row| load(row, whole, mask));
     }
     for (r, sums) in sums.iter().enumerate() {
         for (c, sum) in sums.iter().enumerate() {
             part.set(row + r, column + c, _mm512_reduce_add_ps(*sum));
+        }
+    }
+}
+
+/// Adds the products of two vectors of each row.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn add_products<const R: usize, const C: usize>(
+    sums: &mut [[__m512; C]; R],
+    xs: &[&[bf16]; R],
+    ws: &[&[bf16]; C],
+    load: impl Fn(&[bf16]) -> __m512i,
+) {
+    let mut w = [_mm512_setzero_si512(); C];
+    for c in 0..C {
+        w[c] = load(ws[c]);
+    }
+    for r in 0..R {
+        let x = load(xs[r]);
+        for c in 0..C {
+            // SAFETY: both types are 512 plain bits.
+            let (x, w) = unsafe {
+                (transmute::<__m512i, __m512bh>(x), transmute::<__m512i, __m512bh>(w[c]))
+            };
+            sums[r][c] = _mm512_dpbf16_ps(sums[r][c], x, w);
         }
     }
 }

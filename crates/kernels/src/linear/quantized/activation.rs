@@ -1,6 +1,7 @@
 //! Rows of `x` as integers of eight bits.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::dots::{Dots, Work};
 use super::format::Format;
@@ -31,41 +32,156 @@ pub(super) struct Group {
     pub(super) sums: [f32; LANES],
 }
 
-/// Rows of groups.
+impl Group {
+    const ZERO: Self = Self {
+        quants: [[0; 64]; GROUP / 64],
+        scales: [0.0; LANES],
+        starts: [0; LANES],
+        second_starts: [0; LANES],
+        sums: [0.0; LANES],
+    };
+}
+
+/// Rows of the tallest strip.
+pub(super) const STRIP: usize = 6;
+/// Fours of elements of a block.
+pub(super) const FOURS: usize = BLOCK / 4;
+
+/// A block of each of up to [`STRIP`] rows, side by side.
+#[repr(align(32))]
+#[derive(Clone)]
+pub(super) struct Strip {
+    /// Integers with signs.
+    pub(super) quants: [[[u8; 4]; STRIP]; FOURS],
+    /// As those of a [`Group`].
+    pub(super) scales: [f32; STRIP],
+    pub(super) starts: [i32; STRIP],
+    pub(super) second_starts: [i32; STRIP],
+    pub(super) sums: [f32; STRIP],
+}
+
+impl Strip {
+    const ZERO: Self = Self {
+        quants: [[[0; 4]; STRIP]; FOURS],
+        scales: [0.0; STRIP],
+        starts: [0; STRIP],
+        second_starts: [0; STRIP],
+        sums: [0.0; STRIP],
+    };
+
+    /// Takes a block of a row.
+    fn put(&mut self, row: usize, group: &Group, block: usize) {
+        let (fours, _) = group.quants[block / 2][block % 2 * BLOCK..].as_chunks::<4>();
+        for (to, four) in self.quants.iter_mut().zip(fours) {
+            to[row] = *four;
+        }
+        self.scales[row] = group.scales[block];
+        self.starts[row] = group.starts[block];
+        self.second_starts[row] = group.second_starts[block];
+        self.sums[row] = group.sums[block];
+    }
+}
+
+/// The order of blocks that puts those together that are added up together: every sixteenth.
+#[derive(Clone, Copy)]
+pub(super) struct Order {
+    pub(super) num_blocks: usize,
+}
+
+impl Order {
+    pub(super) fn new(num_blocks: usize) -> Self {
+        Self { num_blocks }
+    }
+
+    /// Returns where the blocks of a sum are.
+    #[inline(always)]
+    pub(super) fn run(self, lane: usize) -> Range<usize> {
+        let start =
+            |lane: usize| self.num_blocks / LANES * lane + lane.min(self.num_blocks % LANES);
+        start(lane)..start(lane + 1)
+    }
+
+    /// Returns where a block is.
+    #[inline(always)]
+    pub(super) fn at(self, block: usize) -> usize {
+        self.run(block % LANES).start + block / LANES
+    }
+}
+
+/// Rows of `x`.
 pub(super) struct Activations {
-    groups: Vec<Group>,
-    per_row: usize,
+    rows: usize,
+    layout: Layout,
+}
+
+/// How rows lie.
+enum Layout {
+    /// One after the other, so many groups each.
+    Rows(Vec<Group>, usize),
+    /// In strips of so many rows, whose blocks are in an [`Order`].
+    Strips(Vec<Strip>, usize),
 }
 
 impl Activations {
-    pub(super) fn new(rows: usize, width: usize) -> Self {
-        let zero = Group {
-            quants: [[0; 64]; GROUP / 64],
-            scales: [0.0; LANES],
-            starts: [0; LANES],
-            second_starts: [0; LANES],
-            sums: [0.0; LANES],
-        };
-        let per_row = width.div_ceil(GROUP);
-        Self { groups: vec![zero; rows * per_row], per_row }
+    /// Has every row rounded, on all threads.
+    pub(super) fn rows_of(
+        x: &[f32],
+        width: usize,
+        round: impl Fn(&[f32], &mut [Group]) + Sync,
+    ) -> Self {
+        let (rows, per_row) = (x.len() / width, width.div_ceil(GROUP));
+        let mut groups = vec![Group::ZERO; rows * per_row];
+        let pieces = (chunks(x, width), chunks_mut(&mut groups, per_row));
+        for_each(pieces, TASK.div_ceil(width), |_, (x, to)| round(x, to));
+        Self { rows, layout: Layout::Rows(groups, per_row) }
     }
 
-    /// Has every row of `x` rounded, on all threads.
-    pub(super) fn fill(&mut self, x: &[f32], round: impl Fn(&[f32], &mut [Group]) + Sync) {
-        let width = x.len() / (self.groups.len() / self.per_row);
-        let rows = (chunks(x, width), chunks_mut(&mut self.groups, self.per_row));
-        for_each(rows, TASK.div_ceil(width), |_, (x, to)| round(x, to));
+    /// Has every row rounded and put into strips, on all threads.
+    pub(super) fn strips_of(
+        x: &[f32],
+        width: usize,
+        round: impl Fn(&[f32], &mut [Group]) + Sync,
+    ) -> Self {
+        let rows = x.len() / width;
+        let order = Order::new(width / BLOCK);
+        let num_strips = rows.div_ceil(STRIP);
+        // Strips of the same height rather than whole ones and a rest.
+        let height = rows.div_ceil(num_strips.max(1)).max(1);
+        let mut strips = vec![Strip::ZERO; num_strips * order.num_blocks];
+        let pieces = (chunks(x, height * width), chunks_mut(&mut strips, order.num_blocks));
+        for_each(pieces, TASK.div_ceil(height * width), |_, (x, to)| {
+            let mut groups = vec![Group::ZERO; width.div_ceil(GROUP)];
+            for (row, x) in x.chunks_exact(width).enumerate() {
+                round(x, &mut groups);
+                for block in 0..order.num_blocks {
+                    to[order.at(block)].put(row, &groups[block / LANES], block % LANES);
+                }
+            }
+        });
+        Self { rows, layout: Layout::Strips(strips, height) }
     }
 
-    /// Returns a row.
+    /// Returns a row; the rows must not be in strips.
     #[inline(always)]
     pub(super) fn row(&self, row: usize) -> &[Group] {
-        &self.groups[row * self.per_row..][..self.per_row]
+        match &self.layout {
+            Layout::Rows(groups, per_row) => &groups[row * per_row..][..*per_row],
+            Layout::Strips(..) => &[],
+        }
+    }
+
+    /// Returns the strips, one after the other, and their rows; none if the rows are not in strips.
+    #[inline(always)]
+    pub(super) fn strips(&self) -> (&[Strip], usize) {
+        match &self.layout {
+            Layout::Rows(..) => (&[], 1),
+            Layout::Strips(strips, height) => (strips, *height),
+        }
     }
 
     /// Returns the number of rows.
     pub(super) fn rows(&self) -> usize {
-        self.groups.len() / self.per_row
+        self.rows
     }
 }
 
@@ -108,24 +224,37 @@ impl<F: Format> Work for Round<'_, F> {
 fn round(x: &[f32; BLOCK], quants: &mut [u8]) -> (f32, [i32; 2]) {
     /// Adding it leaves an integer in the low bits, rounded to nearest.
     const ROUNDER: f32 = 12_582_912.0;
-    let mut largest = 0.0_f32;
-    let mut nothing = 0.0;
-    for x in x {
-        largest = if x.abs() > largest { x.abs() } else { largest };
-        // Nothing, unless an element is no finite number: then the scale is none either.
-        nothing += x * 0.0;
+    // Lane by lane first, and then half and half, which vectors can do.
+    let (halves, _) = x.as_chunks::<16>();
+    let mut lanes = [0.0_f32; 16];
+    let mut nothings = [0.0_f32; 16];
+    for half in halves {
+        for i in 0..16 {
+            lanes[i] = if half[i].abs() > lanes[i] { half[i].abs() } else { lanes[i] };
+            // Nothing, unless an element is no finite number: then the scale is none either.
+            nothings[i] += half[i] * 0.0;
+        }
     }
+    for width in [8, 4, 2, 1] {
+        for i in 0..width {
+            lanes[i] = if lanes[i + width] > lanes[i] { lanes[i + width] } else { lanes[i] };
+            nothings[i] += nothings[i + width];
+        }
+    }
+    let (largest, nothing) = (lanes[0], nothings[0]);
     let (scale, inverse) =
         if largest < LEAST { (nothing, 0.0) } else { (largest / MOST + nothing, MOST / largest) };
     let mut sums = [0; 2];
-    for (half, (x, quants)) in x.chunks_exact(16).zip(quants.chunks_exact_mut(16)).enumerate() {
-        let mut sum = 0;
-        for (x, quant) in x.iter().zip(quants) {
-            let bits = (x * inverse + ROUNDER).to_bits() as u8;
-            *quant = bits;
-            sum += i32::from(bits.cast_signed());
+    let (to, _) = quants.as_chunks_mut::<16>();
+    for ((half, to), sum) in halves.iter().zip(to).zip(&mut sums) {
+        let mut bits = [0; 16];
+        for i in 0..16 {
+            bits[i] = (half[i] * inverse + ROUNDER).to_bits();
         }
-        sums[half] = sum;
+        for i in 0..16 {
+            to[i] = bits[i] as u8;
+            *sum += i32::from((bits[i] as u8).cast_signed());
+        }
     }
     (scale, sums)
 }

@@ -44,6 +44,8 @@ pub(super) trait Dots: Copy {
     fn four(self, from: [u8; 4]) -> Self::B;
     /// Exchanges rows and columns of a square of fours of bytes.
     fn transpose(self, rows: &mut [Self::B; 16]);
+    /// Exchanges rows and columns of a square of numbers.
+    fn transpose_floats(self, rows: &mut [Self::F; 16]);
 
     /// Adds the products of bytes without and with sign to `sums`, four to a sum.
     fn dot(self, sums: Self::I, a: Self::B, b: Self::B) -> Self::I;
@@ -173,6 +175,13 @@ impl Dots for Portable {
         let old = *rows;
         for (r, row) in rows.iter_mut().enumerate() {
             *row = std::array::from_fn(|i| old[i / 4][4 * r + i % 4]);
+        }
+    }
+    #[inline(always)]
+    fn transpose_floats(self, rows: &mut [Self::F; 16]) {
+        let old = *rows;
+        for (r, row) in rows.iter_mut().enumerate() {
+            *row = std::array::from_fn(|i| old[i][r]);
         }
     }
     #[inline(always)]

@@ -1,16 +1,21 @@
 //! Many rows: blocks of some columns are unpacked side by side, and multiplied with all rows.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
-use super::activation::Group;
+use super::activation::{FOURS, Order, STRIP, Strip};
 use super::dots::{Dots, Work};
 use super::format::Format;
 use super::{BLOCK, GROUP, LANES, Part};
+use crate::memory::prefetch;
 
 /// Bytes of a group of the format that has most.
 const MOST_BYTES: usize = GROUP / 32 * 34;
-/// Fours of elements of a block.
-const FOURS: usize = BLOCK / 4;
+/// Bytes of a panel that are multiplied with all rows before the next.
+const CACHED: usize = 24 << 10;
+
+/// Bytes that weights are asked for ahead of their use.
+const AHEAD: usize = 1024;
 
 /// Multiplies one part of a call.
 pub(super) struct Many<'a, F> {
@@ -55,42 +60,71 @@ impl<F: Format> Work for Many<'_, F> {
 }
 
 /// Multiplies every row with every column, in tiles of `R` rows and `P` sixteens of columns.
+///
+/// The blocks that are added up together lie together, in panels as in strips, and a few such runs
+/// of a panel, which fit into the first cache, are multiplied with all rows before the next.
 #[inline(always)]
 fn columns<D: Dots, F: Format, const R: usize, const P: usize>(dots: D, part: &Part<'_>) {
     let row_bytes = F::row_bytes(part.call.width);
-    let num_blocks = part.call.width / BLOCK;
-    let mut panel = vec![[const { Square::ZERO }; P]; num_blocks];
+    let order = Order::new(part.call.width / BLOCK);
+    let (strips, height) = part.activations.strips();
     let rows = part.activations.rows();
+    let mut panel = vec![[const { Square::ZERO }; P]; order.num_blocks];
+    let mut totals = vec![[[0.0; LANES]; P]; rows];
+    let longest = order.run(0).len() * size_of::<[Square; P]>();
+    let lanes_at_once = (CACHED / longest.max(1)).clamp(1, LANES);
     for (index, weight) in part.weight.chunks(P * LANES * row_bytes).enumerate() {
         for (p, weight) in weight.chunks(LANES * row_bytes).enumerate() {
             unpack::<D, F, P>(dots, weight, &mut panel, p);
         }
+        totals.fill([[0.0; LANES]; P]);
+        for first in (0..LANES).step_by(lanes_at_once) {
+            let lanes = first..LANES.min(first + lanes_at_once);
+            let strips = strips.chunks_exact(order.num_blocks.max(1));
+            for (strip, totals) in strips.zip(totals.chunks_mut(height)) {
+                let call = Tile { panel: &panel, strip, order, lanes: lanes.clone() };
+                for (index, totals) in totals.chunks_mut(R).enumerate() {
+                    tile_of::<D, F, P>(dots, &call, index * R, totals);
+                }
+            }
+        }
         let column = part.first + index * P * LANES;
         let columns = weight.len() / row_bytes;
-        let at = Place { part, column, columns };
-        let whole = rows - rows % R;
-        for row in (0..whole).step_by(R) {
-            tile::<D, F, R, P>(dots, &panel, at, row);
-        }
-        // What is left is at most five rows.
-        let row = whole;
-        match rows - whole {
-            0 => {}
-            1 => tile::<D, F, 1, P>(dots, &panel, at, row),
-            2 => tile::<D, F, 2, P>(dots, &panel, at, row),
-            3 => tile::<D, F, 3, P>(dots, &panel, at, row),
-            4 => tile::<D, F, 4, P>(dots, &panel, at, row),
-            _ => tile::<D, F, 5, P>(dots, &panel, at, row),
+        for (row, totals) in totals.iter().enumerate() {
+            let totals = totals.as_flattened();
+            for (i, product) in totals[..columns].iter().enumerate() {
+                // SAFETY: parts of a call have different columns, and `linear` holds the result.
+                unsafe { part.call.set(row, column + i, *product) }
+            }
         }
     }
 }
 
-/// Where a panel's products go.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    part: &'a Part<'a>,
-    column: usize,
-    columns: usize,
+/// What a tile is computed from.
+struct Tile<'a, const P: usize> {
+    panel: &'a [[Square; P]],
+    strip: &'a [Strip],
+    order: Order,
+    /// The sums that are added to.
+    lanes: Range<usize>,
+}
+
+/// Adds to the sums of the rows from `row` of a strip.
+#[inline(always)]
+fn tile_of<D: Dots, F: Format, const P: usize>(
+    dots: D,
+    call: &Tile<'_, P>,
+    row: usize,
+    totals: &mut [[[f32; LANES]; P]],
+) {
+    match totals.len() {
+        1 => tile::<D, F, 1, P>(dots, call, row, totals),
+        2 => tile::<D, F, 2, P>(dots, call, row, totals),
+        3 => tile::<D, F, 3, P>(dots, call, row, totals),
+        4 => tile::<D, F, 4, P>(dots, call, row, totals),
+        5 => tile::<D, F, 5, P>(dots, call, row, totals),
+        _ => tile::<D, F, 6, P>(dots, call, row, totals),
+    }
 }
 
 /// Unpacks at most sixteen columns. What a panel has beyond them stays and is not used.
@@ -102,19 +136,26 @@ fn unpack<D: Dots, F: Format, const P: usize>(
     p: usize,
 ) {
     let num_blocks = panel.len();
+    let order = Order::new(num_blocks);
     let row_bytes = F::row_bytes(num_blocks * BLOCK);
     let mut quants = [[[0_u8; 64]; LANES]; GROUP / 64];
+    // Scales, those of second halves, and minima: a column to a row.
+    let mut scales = [[dots.float(0.0); LANES]; 3];
     for first in (0..num_blocks).step_by(LANES) {
         let start = first / LANES * F::BYTES;
         let num_in_group = LANES.min(num_blocks - first);
-        let blocks = &mut panel[first..][..num_in_group];
+        // Rows side by side are too many for the processor to notice where each goes on.
+        let next = if start + AHEAD < row_bytes { 0 } else { (P * LANES - 1) * row_bytes };
         for (column, row) in weight.chunks_exact(row_bytes).enumerate() {
-            let mut padded = [0; MOST_BYTES];
             let row = &row[start..];
+            for line in (0..F::BYTES).step_by(64) {
+                prefetch(row, next + AHEAD + line);
+            }
+            let padded;
             let group = if row.len() >= F::BYTES {
                 &row[..F::BYTES]
             } else {
-                padded[..row.len()].copy_from_slice(row);
+                padded = padded_group(row);
                 &padded[..F::BYTES]
             };
             for half in 0..2 {
@@ -123,66 +164,89 @@ fn unpack<D: Dots, F: Format, const P: usize>(
                     dots.put_bytes(vectors[i], &mut quants[4 * half + i][column]);
                 }
             }
-            let scales = F::scales(dots, group);
-            let mut lanes = [0.0; LANES];
-            dots.put_floats(scales.scale, &mut lanes);
-            for (block, lane) in blocks.iter_mut().zip(lanes) {
-                block[p].scales[column] = lane;
-            }
+            let found = F::scales(dots, group);
+            scales[0][column] = found.scale;
             if F::SPLIT {
-                dots.put_floats(scales.second, &mut lanes);
-                for (block, lane) in blocks.iter_mut().zip(lanes) {
-                    block[p].second_scales[column] = lane;
-                }
+                scales[1][column] = found.second;
             }
             if F::HAS_MIN {
-                dots.put_floats(scales.minimum, &mut lanes);
-                for (block, lane) in blocks.iter_mut().zip(lanes) {
-                    block[p].minima[column] = lane;
-                }
+                scales[2][column] = found.minimum;
             }
         }
-        for (blocks, quants) in blocks.chunks_mut(2).zip(&quants) {
+        dots.transpose_floats(&mut scales[0]);
+        if F::SPLIT {
+            dots.transpose_floats(&mut scales[1]);
+        }
+        if F::HAS_MIN {
+            dots.transpose_floats(&mut scales[2]);
+        }
+        for block in 0..num_in_group {
+            let square = &mut panel[order.at(first + block)][p];
+            dots.put_floats(scales[0][block], &mut square.scales);
+            if F::SPLIT {
+                dots.put_floats(scales[1][block], &mut square.second_scales);
+            }
+            if F::HAS_MIN {
+                dots.put_floats(scales[2][block], &mut square.minima);
+            }
+        }
+        for (pair, quants) in quants.iter().enumerate().take(num_in_group.div_ceil(2)) {
             let mut square = [dots.four([0; 4]); LANES];
             for i in 0..LANES {
                 square[i] = dots.bytes(&quants[i]);
             }
             dots.transpose(&mut square);
-            for (half, block) in blocks.iter_mut().enumerate() {
+            for half in 0..2.min(num_in_group - 2 * pair) {
+                let to = &mut panel[order.at(first + 2 * pair + half)][p].quants;
                 for i in 0..FOURS {
-                    dots.put_bytes(square[half * FOURS + i], &mut block[p].quants[i]);
+                    dots.put_bytes(square[half * FOURS + i], &mut to[i]);
                 }
             }
         }
     }
 }
 
-/// Multiplies `R` rows with a panel.
+/// Returns a group of which the row has only the beginning.
+#[cold]
+fn padded_group(row: &[u8]) -> [u8; MOST_BYTES] {
+    let mut padded = [0; MOST_BYTES];
+    padded[..row.len()].copy_from_slice(row);
+    padded
+}
+
+/// Adds to the sums of `R` rows from `row` of a strip.
 #[inline(always)]
 fn tile<D: Dots, F: Format, const R: usize, const P: usize>(
     dots: D,
-    panel: &[[Square; P]],
-    at: Place<'_>,
+    call: &Tile<'_, P>,
     row: usize,
+    out: &mut [[[f32; LANES]; P]],
 ) {
-    let xs: [&[Group]; R] = std::array::from_fn(|r| at.part.activations.row(row + r));
     let mut totals = [[dots.float(0.0); P]; R];
-    for lane in 0..LANES.min(panel.len()) {
+    for r in 0..R {
+        for p in 0..P {
+            totals[r][p] = dots.floats(&out[r][p]);
+        }
+    }
+    for lane in call.lanes.clone() {
+        let run = call.order.run(lane);
         let mut sums = [[dots.float(0.0); P]; R];
-        for (group, square) in panel[lane..].iter().step_by(LANES).enumerate() {
-            let blocks: [Block<'_>; R] = std::array::from_fn(|r| Block::new(&xs[r][group], lane));
+        for (square, strip) in call.panel[run.clone()].iter().zip(&call.strip[run]) {
             if F::SPLIT {
-                add_products::<D, F, R, P>(dots, square, &blocks, Half::First, &mut sums);
-                add_products::<D, F, R, P>(dots, square, &blocks, Half::Second, &mut sums);
+                add_products::<D, F, R, P>(dots, square, (strip, row), Half::First, &mut sums);
+                add_products::<D, F, R, P>(dots, square, (strip, row), Half::Second, &mut sums);
             } else {
-                add_products::<D, F, R, P>(dots, square, &blocks, Half::Both, &mut sums);
+                add_products::<D, F, R, P>(dots, square, (strip, row), Half::Both, &mut sums);
             }
             if F::HAS_MIN {
+                let mut minima = [dots.float(0.0); P];
                 for p in 0..P {
-                    let minimum = dots.floats(&square[p].minima);
-                    for r in 0..R {
-                        let sum = dots.float(blocks[r].sum);
-                        sums[r][p] = dots.sub_mul(minimum, sum, sums[r][p]);
+                    minima[p] = dots.floats(&square[p].minima);
+                }
+                for (sums, sum) in sums.iter_mut().zip(rows_of::<_, R>(&strip.sums, row)) {
+                    let sum = dots.float(*sum);
+                    for p in 0..P {
+                        sums[p] = dots.sub_mul(minima[p], sum, sums[p]);
                     }
                 }
             }
@@ -193,42 +257,17 @@ fn tile<D: Dots, F: Format, const R: usize, const P: usize>(
             }
         }
     }
-    for (r, totals) in totals.iter().enumerate() {
-        for (p, total) in totals.iter().enumerate() {
-            let mut products = [0.0; LANES];
-            dots.put_floats(*total, &mut products);
-            let columns = at.columns.saturating_sub(p * LANES).min(LANES);
-            for (i, product) in products[..columns].iter().enumerate() {
-                // SAFETY: parts of a call have different columns, and `linear` holds the result.
-                unsafe { at.part.call.set(row + r, at.column + p * LANES + i, *product) }
-            }
+    for r in 0..R {
+        for p in 0..P {
+            dots.put_floats(totals[r][p], &mut out[r][p]);
         }
     }
 }
 
-/// A block of a row.
-#[derive(Clone, Copy)]
-struct Block<'a> {
-    quants: &'a [[u8; 4]; FOURS],
-    scale: f32,
-    start: i32,
-    second_start: i32,
-    sum: f32,
-}
-
-impl<'a> Block<'a> {
-    #[inline(always)]
-    fn new(group: &'a Group, index: usize) -> Self {
-        let (fours, _) = group.quants[index / 2].as_chunks::<4>();
-        let quants = fours[index % 2 * FOURS..].first_chunk().expect("two blocks are 64 bytes");
-        Self {
-            quants,
-            scale: group.scales[index],
-            start: group.starts[index],
-            second_start: group.second_starts[index],
-            sum: group.sums[index],
-        }
-    }
+/// Returns what a strip has of some rows.
+#[inline(always)]
+fn rows_of<T, const R: usize>(of: &[T; STRIP], row: usize) -> &[T; R] {
+    of[row..].first_chunk().expect("the rows are in the strip")
 }
 
 /// The part of a block that has a scale of its own.
@@ -244,43 +283,42 @@ enum Half {
 fn add_products<D: Dots, F: Format, const R: usize, const P: usize>(
     dots: D,
     square: &[Square; P],
-    blocks: &[Block<'_>; R],
+    (strip, row): (&Strip, usize),
     half: Half,
     sums: &mut [[D::F; P]; R],
 ) {
-    let fours = match half {
-        Half::Both => 0..FOURS,
-        Half::First => 0..FOURS / 2,
-        Half::Second => FOURS / 2..FOURS,
+    let (fours, starts) = match half {
+        Half::Both => (0..FOURS, &strip.starts),
+        Half::First => (0..FOURS / 2, &strip.starts),
+        Half::Second => (FOURS / 2..FOURS, &strip.second_starts),
     };
     let mut products = [[dots.int(0); P]; R];
-    for r in 0..R {
-        let start = match half {
-            Half::Both | Half::First => blocks[r].start,
-            Half::Second => blocks[r].second_start,
-        };
-        products[r] = [dots.int(start); P];
+    for (products, start) in products.iter_mut().zip(rows_of::<_, R>(starts, row)) {
+        *products = [dots.int(*start); P];
     }
     for k in fours {
         let mut weights = [dots.four([0; 4]); P];
         for p in 0..P {
             weights[p] = dots.bytes(&square[p].quants[k]);
         }
-        for r in 0..R {
-            let x = dots.four(blocks[r].quants[k]);
+        for (products, x) in products.iter_mut().zip(rows_of::<_, R>(&strip.quants[k], row)) {
+            let x = dots.four(*x);
             for p in 0..P {
-                products[r][p] = F::dot(dots, products[r][p], weights[p], x);
+                products[p] = F::dot(dots, products[p], weights[p], x);
             }
         }
     }
+    let mut scales = [dots.float(0.0); P];
     for p in 0..P {
-        let scales = match half {
+        scales[p] = dots.floats(match half {
             Half::Both | Half::First => &square[p].scales,
             Half::Second => &square[p].second_scales,
-        };
-        let scales = dots.floats(scales);
-        for r in 0..R {
-            let scale = dots.mul(scales, dots.float(blocks[r].scale));
+        });
+    }
+    for r in 0..R {
+        let scale = dots.float(strip.scales[row + r]);
+        for p in 0..P {
+            let scale = dots.mul(scales[p], scale);
             sums[r][p] = dots.mul_add(scale, dots.to_f32(products[r][p]), sums[r][p]);
         }
     }

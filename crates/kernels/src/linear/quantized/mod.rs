@@ -94,8 +94,12 @@ fn run<F: Format>(call: &Call<'_>) {
     let rows = call.x.len() / call.width;
     // One level for all: it decides how the weights' integers are counted.
     let level = Level::current();
-    let mut activations = Activations::new(rows, call.width);
-    activations.fill(call.x, |x, to| dispatch_at(level, Round::<F>::new(x, to)));
+    let round = |x: &[f32], to: &mut [_]| dispatch_at(level, Round::<F>::new(x, to));
+    let activations = if rows < MANY {
+        Activations::rows_of(call.x, call.width, round)
+    } else {
+        Activations::strips_of(call.x, call.width, round)
+    };
     let is_small = rows * call.out_width * call.width <= SERIAL;
     let tasks = if is_small { 1 } else { TASKS_PER_THREAD * num_threads() };
     let grain = if rows < MANY { 1 } else { GRAIN };

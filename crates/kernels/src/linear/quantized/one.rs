@@ -6,9 +6,13 @@ use super::activation::Group;
 use super::dots::{Dots, Work};
 use super::format::Format;
 use super::{GROUP, LANES, Part};
+use crate::memory::prefetch;
 
 /// Bytes of a group of the format that has most.
 const MOST_BYTES: usize = GROUP / 32 * 34;
+
+/// Bytes that weights are asked for ahead of their use.
+const AHEAD: usize = 2048;
 
 /// Multiplies one part of a call with at most four rows.
 pub(super) struct Few<'a, F> {
@@ -44,6 +48,9 @@ fn columns<D: Dots, F: Format, const R: usize>(dots: D, part: &Part<'_>) {
         let groups = weight.chunks_exact(F::BYTES);
         let rest = groups.remainder();
         for (at, group) in groups.enumerate() {
+            for line in (0..F::BYTES).step_by(64) {
+                prefetch(group, AHEAD + line);
+            }
             add_group::<D, F, R>(dots, group, &xs, at, &mut sums);
         }
         if !rest.is_empty() {

@@ -195,6 +195,20 @@ impl<const VNNI: bool> Dots for Avx2<VNNI> {
         }
     }
     #[inline(always)]
+    fn transpose_floats(self, rows: &mut [Self::F; 16]) {
+        // SAFETY: see above.
+        unsafe {
+            let mut fours = [[_mm256_setzero_si256(); 2]; 16];
+            for i in 0..16 {
+                fours[i] = [_mm256_castps_si256(rows[i][0]), _mm256_castps_si256(rows[i][1])];
+            }
+            self.transpose(&mut fours);
+            for i in 0..16 {
+                rows[i] = [_mm256_castsi256_ps(fours[i][0]), _mm256_castsi256_ps(fours[i][1])];
+            }
+        }
+    }
+    #[inline(always)]
     fn dot(self, sums: Self::I, a: Self::B, b: Self::B) -> Self::I {
         // SAFETY: see above.
         unsafe {
@@ -447,6 +461,20 @@ impl Dots for Vnni {
                 rows[4 + j] = _mm512_shuffle_i32x4::<0x88>(odd, odd_below);
                 rows[8 + j] = _mm512_shuffle_i32x4::<0xdd>(even, even_below);
                 rows[12 + j] = _mm512_shuffle_i32x4::<0xdd>(odd, odd_below);
+            }
+        }
+    }
+    #[inline(always)]
+    fn transpose_floats(self, rows: &mut [Self::F; 16]) {
+        // SAFETY: see above.
+        unsafe {
+            let mut fours = [_mm512_setzero_si512(); 16];
+            for i in 0..16 {
+                fours[i] = _mm512_castps_si512(rows[i]);
+            }
+            self.transpose(&mut fours);
+            for i in 0..16 {
+                rows[i] = _mm512_castsi512_ps(fours[i]);
             }
         }
     }
