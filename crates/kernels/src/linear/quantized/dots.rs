@@ -97,13 +97,13 @@ pub(super) fn dispatch_at<W: Work>(level: Level, work: W) {
     match level {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a level in use was detected on this processor.
-        Level::Avx2 | Level::Avx512 => unsafe { super::x86::run_avx2(work) },
+        Level::Avx2 | Level::Avx512 => unsafe { super::avx2::run_avx2(work) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Level::AvxVnni => unsafe { super::x86::run_avx_vnni(work) },
+        Level::AvxVnni => unsafe { super::avx2::run_avx_vnni(work) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Level::Avx512Vnni | Level::Avx512Bf16 => unsafe { super::x86::run_avx512_vnni(work) },
+        Level::Avx512Vnni | Level::Avx512Bf16 => unsafe { super::vnni::run_avx512_vnni(work) },
         _ => work.run(Portable),
     }
 }

@@ -8,12 +8,14 @@
 //! order of the additions is the same.
 
 mod activation;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod dots;
 mod format;
 mod many;
 mod one;
 #[cfg(target_arch = "x86_64")]
-mod x86;
+mod vnni;
 
 use self::activation::{Activations, Round};
 use self::dots::dispatch_at;
