@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use sequence::AttentionPolicy;
 
 pub(crate) use self::bench::{BenchArgs, DecoderSize, Measured};
-pub(crate) use self::eval::ScoreArgs;
+pub(crate) use self::eval::{EvalArgs, ScoreArgs, ScoringArgs};
 
 /// Multimodal language models with modality-mutual attention, on your own machine.
 #[derive(Debug, Parser)]
@@ -55,8 +55,10 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Write a world of pictures with known answers, to train and test on
     Miniature(MiniatureArgs),
+    /// Ask a model the questions of benchmarks, and score its answers
+    Eval(Box<EvalArgs>),
     /// Score stored answers to benchmarks
-    Score(ScoreArgs),
+    Score(Box<ScoreArgs>),
     /// Measure speed and memory
     Bench(BenchArgs),
     /// Print the completion script of a shell

@@ -23,6 +23,10 @@ pub(crate) struct Environment {
     pub(crate) hub_offline: bool,
     /// `AKI_THREADS`: how many threads compute.
     pub(crate) threads: Option<usize>,
+    /// `LMUData`: where benchmarks are.
+    pub(crate) benchmarks: Option<PathBuf>,
+    /// `OPENAI_API_KEY`: the key for endpoints and judges.
+    pub(crate) openai_key: Option<String>,
     /// The user's home directory.
     pub(crate) home: Option<PathBuf>,
     /// What launchers of several processes say, by variable: those of torchrun, `OpenMPI`, Slurm.
@@ -36,6 +40,12 @@ impl Environment {
     /// If a variable has a value that makes no sense.
     pub(crate) fn read() -> Result<Self> {
         Self::from_lookup(|name| std::env::var_os(name))
+    }
+
+    /// Returns where benchmarks are: `LMUData` if that is a folder, or the user's own.
+    pub(crate) fn benchmark_root(&self) -> Option<PathBuf> {
+        let set = self.benchmarks.clone().filter(|path| path.is_dir());
+        set.or_else(|| Some(self.home.as_ref()?.join("LMUData")))
     }
 
     fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
@@ -58,6 +68,8 @@ impl Environment {
                 matches!(value.to_ascii_lowercase().as_str(), "1" | "on" | "yes" | "true")
             }),
             threads,
+            benchmarks: set("LMUData").map(PathBuf::from),
+            openai_key: text("OPENAI_API_KEY"),
             home: set("HOME").or_else(|| set("USERPROFILE")).map(PathBuf::from),
             launch: Launch::variables().filter_map(|name| Some((name, text(name)?))).collect(),
         })

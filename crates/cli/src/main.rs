@@ -12,6 +12,7 @@ mod chat;
 mod compute;
 mod convert;
 mod environment;
+mod eval;
 mod figure;
 mod files;
 mod hub;
@@ -68,7 +69,8 @@ fn run(command: &Command) -> Result<()> {
         Command::Convert(args) => convert::run(args, &environment),
         Command::Train(args) => train::run(args, &environment),
         Command::Miniature(args) => miniature::run(args),
-        Command::Score(args) => score::run(args),
+        Command::Eval(args) => eval::run(args, &environment),
+        Command::Score(args) => score::run(args, &environment),
         Command::Bench(args) => bench::run(args, &environment),
         Command::Completions(args) => {
             let mut script = Vec::new();

@@ -169,11 +169,19 @@ pub enum Error {
         problem: String,
     },
     /// An endpoint did not answer.
-    #[error("`{url}` did not answer: {problem}")]
+    #[error("no answer from `{url}`: {problem}")]
     Endpoint {
         /// The address.
         url: String,
         /// What it said, or what went wrong.
+        problem: String,
+        /// Whether it refused this request, and may answer others.
+        refused: bool,
+    },
+    /// A model cannot go on.
+    #[error("the model cannot compute: {problem}")]
+    Model {
+        /// Why.
         problem: String,
     },
     /// A run was stopped.

@@ -17,9 +17,13 @@
 
 mod benchmark;
 mod data;
+pub mod endpoint;
 mod error;
+pub mod judge;
+mod message;
 pub mod report;
 pub mod rules;
+pub mod run;
 pub mod score;
 mod self_test;
 
@@ -30,4 +34,5 @@ pub use self::data::{
     Dataset, Found, ImageRef, MissingValues, Place, Question, Row, catalog, find,
 };
 pub use self::error::Error;
+pub use self::message::{Form, ImageUse, MessageOptions, Part, form, message, spell};
 pub use self::self_test::{Mismatch, SelfTest, self_test};

@@ -2,7 +2,7 @@
 
 use crate::program::{aki, aki_with, command};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "ask",
     "chat",
     "inspect",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 13] = [
     "convert",
     "train",
     "miniature",
+    "eval",
     "score",
     "bench",
     "completions",

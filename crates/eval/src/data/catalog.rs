@@ -48,7 +48,8 @@ pub fn catalog(root: &Path) -> Vec<Found> {
             let path = entry.ok()?.path();
             let name = path.file_stem()?.to_string_lossy().into_owned();
             let is_table = path.extension().is_some_and(|ending| ending == "tsv");
-            let is_known = Published::find(name.trim_end_matches("_local")).is_some();
+            let stem = name.trim_end_matches("_local");
+            let is_known = Published::find(stem).is_some_and(|known| known.name == stem);
             (is_table && !is_known).then(|| Found {
                 family: Family::of_name(&name),
                 name,

@@ -168,6 +168,11 @@ fn sha256(path: &Path) -> Result<String, Error> {
 }
 
 impl Files {
+    /// Returns the first file.
+    pub(super) fn path(&self) -> &Path {
+        self.paths.first().map_or(Path::new(""), PathBuf::as_path)
+    }
+
     /// Reads an image; those of its group are kept until another group is wanted.
     pub(super) fn image(&self, file: usize, group: usize, row: usize) -> Result<Vec<u8>, Error> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -192,6 +192,14 @@ impl Dataset {
         })
     }
 
+    /// Returns the file, or the folder of the files.
+    pub fn path(&self) -> &Path {
+        match &self.source {
+            Source::Table { path, .. } => path,
+            Source::Parquet(files) => files.path(),
+        }
+    }
+
     /// Returns a name that questions about the same images share.
     pub fn image_key(&self, question: &Question) -> String {
         match &question.image {
@@ -207,6 +215,45 @@ impl Dataset {
             Some(ImageRef::Parquet { file, group, row }) => format!("{file} {group} {row}"),
             None => question.row.get("image_path").cloned().unwrap_or_default(),
         }
+    }
+
+    /// Returns how many images a question has.
+    ///
+    /// # Errors
+    /// If the images are in a list that cannot be read.
+    pub fn num_images(&self, question: &Question) -> Result<usize, Error> {
+        let holder = match &question.image {
+            Some(ImageRef::Row(target)) => self.holder(target).unwrap_or(question),
+            _ => question,
+        };
+        match &holder.image {
+            Some(ImageRef::List { .. }) => Ok(self.images(question)?.len()),
+            Some(_) => Ok(1),
+            None => Ok(image_names(question).len()),
+        }
+    }
+
+    /// Returns whether the paper's code kept an image of a question as a JPEG file, whatever it was
+    /// before: an only image always, one of several if its name said so.
+    pub fn is_recompressed(&self, question: &Question, number: usize) -> bool {
+        let is_list = match &question.image {
+            Some(ImageRef::Row(target)) => self
+                .holder(target)
+                .is_some_and(|holder| matches!(holder.image, Some(ImageRef::List { .. }))),
+            Some(ImageRef::List { .. }) => true,
+            // These were read as they are.
+            Some(ImageRef::Parquet { .. }) | None => return false,
+            Some(ImageRef::One { .. }) => false,
+        };
+        let names = image_names(question);
+        // A list of one is no list.
+        if !is_list || names.len() == 1 {
+            return true;
+        }
+        let ending = names.get(number).and_then(|name| Path::new(name).extension());
+        ending.is_some_and(|ending| {
+            ending.eq_ignore_ascii_case("jpg") || ending.eq_ignore_ascii_case("jpeg")
+        })
     }
 
     /// Reads the image files of a question.
@@ -240,12 +287,7 @@ impl Dataset {
 
     /// Reads images that lie beside a table without a column of them.
     fn image_files(&self, table: &Path, question: &Question) -> Result<Vec<Vec<u8>>, Error> {
-        let Some(cell) = question.row.get("image_path") else { return Ok(Vec::new()) };
-        let names = if cell.starts_with('[') {
-            crate::rules::python::list(cell).unwrap_or_default()
-        } else {
-            vec![cell.clone()]
-        };
+        let names = image_names(question);
         let folder = table.parent().unwrap_or(Path::new("."));
         let stem = self.name.trim_end_matches("_local");
         let group = if stem.starts_with("MMBench") { "MMBench" } else { stem };
@@ -271,6 +313,38 @@ impl Dataset {
     }
 }
 
+/// Returns the names of image files in a row.
+fn image_names(question: &Question) -> Vec<String> {
+    match question.row.get("image_path") {
+        Some(cell) if cell.starts_with('[') => crate::rules::python::list(cell).unwrap_or_default(),
+        Some(cell) => vec![cell.clone()],
+        None => Vec::new(),
+    }
+}
+
+/// Reads the columns `index` and `prediction` (or `answer`, where there is none) of a table.
+///
+/// # Errors
+/// If it cannot be read, or has no such columns.
+pub(crate) fn answers_of_table(path: &Path) -> Result<HashMap<String, String>, Error> {
+    // What is missing was an empty answer.
+    let scan = table::scan(path, MissingValues::Empty)?;
+    let column = "prediction";
+    if !scan.columns.iter().any(|name| name == column) {
+        return Err(Error::MissingColumn {
+            path: path.to_owned(),
+            column,
+            benchmark: "a table of answers".to_owned(),
+            found: scan.columns.join(", "),
+        });
+    }
+    let answer = |question: Question| {
+        let mut row = question.row;
+        (question.index, row.remove(column).unwrap_or_default())
+    };
+    Ok(scan.questions.into_iter().map(answer).collect())
+}
+
 /// Checks that indices are numbers, which tell copies of a question apart.
 fn check_numbers(path: &Path, scan: &table::Scan) -> Result<(), Error> {
     let wrong = scan.questions.iter().find(|question| question.index.parse::<u64>().is_err());
@@ -290,7 +364,7 @@ fn check_numbers(path: &Path, scan: &table::Scan) -> Result<(), Error> {
 }
 
 /// Returns bytes as hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         // Writing to a string cannot fail.

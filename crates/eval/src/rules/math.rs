@@ -120,6 +120,12 @@ impl MathQuestion {
         found == expected
     }
 
+    /// Returns whether no answer is right: the published rule reads neither texts nor lists.
+    pub fn is_never_right(&self) -> bool {
+        let is_number = matches!(self.answer_type.as_str(), "integer" | "float");
+        !self.is_choice && !is_number && self.answer.to_text() != "None"
+    }
+
     fn letter(&self, rules: RuleSet, answer: &MathValue) -> Option<String> {
         infer(rules, &answer.to_text(), &self.options).map(str::to_owned)
     }
@@ -144,10 +150,11 @@ impl MathQuestion {
 }
 
 /// Returns the answer in a reply, where no judge extracts it: an option's letter, or the last
-/// number.
-pub fn extract_locally(question: &MathQuestion, reply: &str) -> String {
+/// number; and whether there is one.
+pub fn extract_locally(question: &MathQuestion, reply: &str) -> (String, bool) {
     if question.is_choice {
-        return reply.to_owned();
+        // The rules looked for a letter already.
+        return (reply.to_owned(), false);
     }
     let number = |word: &str| {
         let word = word.trim_matches(|c: char| !c.is_ascii_digit() && c != '-' && c != '.');
@@ -158,10 +165,13 @@ pub fn extract_locally(question: &MathQuestion, reply: &str) -> String {
     match (question.answer_type.as_str(), found) {
         ("integer", Some(word)) => match float(&word) {
             // "14.0" is an integer in all but its spelling.
-            Some(value) if value.fract() == 0.0 && value.is_finite() => format!("{value:.0}"),
-            _ => word,
+            Some(value) if value.fract() == 0.0 && value.is_finite() => {
+                (format!("{value:.0}"), true)
+            }
+            _ => (word, true),
         },
-        ("float", Some(word)) => word,
-        _ => reply.trim_matches(is_space).to_owned(),
+        ("float", Some(word)) => (word, true),
+        ("integer" | "float", None) => (reply.trim_matches(is_space).to_owned(), false),
+        _ => (reply.trim_matches(is_space).to_owned(), true),
     }
 }

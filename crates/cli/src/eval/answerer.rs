@@ -1,0 +1,228 @@
+//! A model of ours that answers benchmarks: many questions at once, images looked at once.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use engine::{Batch, CancelToken, Event, FinishReason, Generated, Prompt, RequestId, Sampling};
+use eval::run::{Answerer, Images, Job, OnReply, Reply, Seconds};
+use eval::{Error, Form, Part};
+use model::Tensor;
+use prompt::{ChatTemplate, RgbImage, layout_of};
+use sequence::AttentionPolicy;
+
+use crate::args::EvalArgs;
+use crate::runtime::Runtime;
+
+/// How many images' vision tokens are kept; questions about one image come one after the other.
+const KEPT_IMAGES: usize = 64;
+
+/// Answers with a loaded model.
+pub(super) struct ModelAnswerer<'r> {
+    runtime: &'r Runtime,
+    policy: AttentionPolicy,
+    batch: usize,
+    cancel: CancelToken,
+    /// The vision tokens of images that were seen last, by the key of a question's images and the
+    /// image's place.
+    features: HashMap<(String, usize), Tensor>,
+    seen: VecDeque<(String, usize)>,
+}
+
+/// A question under way.
+struct Running {
+    at: usize,
+    image_seconds: f64,
+}
+
+impl<'r> ModelAnswerer<'r> {
+    pub(super) fn new(runtime: &'r Runtime, args: &EvalArgs, cancel: CancelToken) -> Self {
+        Self {
+            runtime,
+            policy: args.policy.attention,
+            batch: args.batch.max(1),
+            cancel,
+            features: HashMap::new(),
+            seen: VecDeque::new(),
+        }
+    }
+
+    /// Returns the vision tokens of a job's images; the inner error is the images' own.
+    fn see(
+        &mut self,
+        job: &Job,
+        images: &Images<'_>,
+    ) -> Result<Result<Vec<Tensor>, String>, Error> {
+        let numbers: Vec<usize> = job
+            .parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Image(number) => Some(*number),
+                Part::Text(_) => None,
+            })
+            .collect();
+        let key = |number: usize| (job.image_key.clone(), number);
+        if numbers.iter().any(|number| !self.features.contains_key(&key(*number))) {
+            let files = images(job)?;
+            for (number, file) in numbers.iter().zip(files) {
+                if self.features.contains_key(&key(*number)) {
+                    continue;
+                }
+                let seen = RgbImage::decode(&file)
+                    .map_err(|error| error.to_string())
+                    .and_then(|image| self.runtime.see(&image).map_err(|error| error.to_string()));
+                match seen {
+                    Ok(features) => self.keep(key(*number), features),
+                    Err(problem) => return Ok(Err(problem)),
+                }
+            }
+        }
+        let found = numbers.iter().filter_map(|number| self.features.get(&key(*number)).cloned());
+        Ok(Ok(found.collect()))
+    }
+
+    fn keep(&mut self, key: (String, usize), features: Tensor) {
+        self.features.insert(key.clone(), features);
+        self.seen.push_back(key);
+        if self.seen.len() > KEPT_IMAGES
+            && let Some(oldest) = self.seen.pop_front()
+        {
+            self.features.remove(&oldest);
+        }
+    }
+
+    /// Returns the prompt as the authors' code makes it.
+    fn prompt(&self, job: &Job, features: Vec<Tensor>) -> Result<Prompt, String> {
+        let (tokenizer, special) = (&self.runtime.tokenizer, &self.runtime.special);
+        let text = chat_text(job);
+        let ids = tokenizer
+            .encode(&text, job.form == Form::Adapter)
+            .map_err(|error| error.to_string())?;
+        let vision = self.runtime.config.num_vision_tokens;
+        let layout = layout_of(&ids, None, special, vision).map_err(|error| error.to_string())?;
+        let (len, limit) = (layout.len(), self.runtime.aki.max_positions());
+        if len > limit {
+            return Err(format!("the prompt has {len} tokens, the model's context is {limit}"));
+        }
+        Ok(Prompt { ids, layout, features, policy: self.policy })
+    }
+
+    /// Adds jobs to the batch until it is full; a job that cannot be asked is answered with why.
+    fn fill(
+        &mut self,
+        batch: &mut Batch<'_>,
+        (jobs, next): (&[Job], &mut usize),
+        images: &Images<'_>,
+        running: &mut HashMap<RequestId, Running>,
+    ) -> Result<Vec<(usize, Reply)>, Error> {
+        let mut refused = Vec::new();
+        while *next < jobs.len() && batch.num_running() + batch.num_waiting() < self.batch {
+            let (at, job) = (*next, &jobs[*next]);
+            *next += 1;
+            let start = Instant::now();
+            let seen = self.see(job, images)?;
+            let image_seconds = start.elapsed().as_secs_f64();
+            let added = seen.and_then(|features| self.prompt(job, features)).and_then(|prompt| {
+                let limit = (job.max_new_tokens, self.cancel.clone());
+                let request = self.runtime.request(prompt, Sampling::greedy(), limit);
+                batch.add(request).map_err(|error| error.to_string())
+            });
+            match added {
+                Ok(id) => {
+                    running.insert(id, Running { at, image_seconds });
+                }
+                Err(problem) => {
+                    refused.push((at, Reply { answer: Err(problem), ..Reply::empty() }));
+                }
+            }
+        }
+        Ok(refused)
+    }
+
+    fn reply(&self, generated: &Generated, image: f64) -> Reply {
+        let timings = &generated.timings;
+        let finish = match generated.finish {
+            FinishReason::Length => "length",
+            _ => "stop",
+        };
+        Reply {
+            answer: Ok(self.runtime.tokenizer.decode(&generated.new_ids, true)),
+            finish: finish.to_owned(),
+            prompt_tokens: timings.prompt_tokens,
+            new_tokens: timings.new_tokens,
+            seconds: Seconds {
+                image,
+                prefill: timings.prefill.as_secs_f64(),
+                decode: timings.decode.as_secs_f64(),
+            },
+        }
+    }
+}
+
+impl Answerer for ModelAnswerer<'_> {
+    fn answer(
+        &mut self,
+        jobs: &[Job],
+        images: &Images<'_>,
+        on_reply: &mut OnReply<'_>,
+    ) -> Result<(), Error> {
+        self.features.clear();
+        self.seen.clear();
+        let runtime = self.runtime;
+        let mut batch = Batch::new(&runtime.aki, self.batch);
+        let mut running: HashMap<RequestId, Running> = HashMap::new();
+        let mut next = 0;
+        let mut stopped = false;
+        loop {
+            if !stopped && !self.cancel.is_cancelled() {
+                for (at, reply) in self.fill(&mut batch, (jobs, &mut next), images, &mut running)? {
+                    stopped |= on_reply(at, reply) == ControlFlow::Break(());
+                }
+            }
+            if batch.is_idle() {
+                break;
+            }
+            let events =
+                batch.step().map_err(|error| Error::Model { problem: error.to_string() })?;
+            for event in events {
+                let (at, reply) = match event {
+                    Event::Token { .. } => continue,
+                    // An answer that was broken off is none.
+                    Event::Finished { request, reply } => match running.remove(&request) {
+                        Some(_) if reply.finish == FinishReason::Cancelled => continue,
+                        Some(known) => (known.at, self.reply(&reply, known.image_seconds)),
+                        None => continue,
+                    },
+                    Event::Failed { request, error } => match running.remove(&request) {
+                        Some(known) => {
+                            (known.at, Reply { answer: Err(error.to_string()), ..Reply::empty() })
+                        }
+                        None => continue,
+                    },
+                };
+                stopped |= on_reply(at, reply) == ControlFlow::Break(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the chat's text with tokens spelled out, as the authors' adapter and script do.
+fn chat_text(job: &Job) -> String {
+    let system = ChatTemplate::default().system.unwrap_or_default();
+    let opening = match job.form {
+        Form::Adapter => "",
+        // The script spells the first token out, with a space after it.
+        Form::Script => "<s> ",
+    };
+    let mut question = String::new();
+    for part in &job.parts {
+        match part {
+            Part::Image(_) if job.form == Form::Script => question.push_str("<image>\n"),
+            Part::Image(_) => question.push_str("<image>"),
+            // An image spelled in a question is none.
+            Part::Text(text) => question.push_str(&text.replace("<image>", "< image>")),
+        }
+    }
+    format!("{opening}<|system|>\n{system}<|end|>\n<|user|>\n{question}<|end|>\n<|assistant|>\n")
+}
