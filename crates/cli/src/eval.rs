@@ -218,17 +218,20 @@ fn differences(
     args: &EvalArgs,
     environment: &Environment,
 ) -> Result<()> {
-    let scored = |run: &Path| -> Result<(String, Vec<Scored>)> {
+    let scored = |run: &Path| -> Result<(String, Vec<Scored>, Vec<score::Asked>)> {
         let sheets = read(&benchmark_folders(run)?)?;
         let title = score::title(&sheets).unwrap_or_default();
         let (scored, _) = score::score_all(&sheets, Some(run), &args.scoring, environment)
             .with_context(|| format!("cannot score `{}`", run.display()))?;
-        Ok((format!("{title} ({})", run.display()), scored))
+        Ok((format!("{title} ({})", run.display()), scored, sheets))
     };
     let (a, b) = (scored(first)?, scored(second)?);
     let comparison = compare((&a.0, &a.1), (&b.0, &b.1));
     if comparison.benchmarks.is_empty() {
         return Err(Failure::new("the runs have no answered question in common").into());
+    }
+    if let Some(path) = &args.page {
+        score::comparison_page(path, &comparison, (b.0, b.1, &b.2), args.scoring.wrong)?;
     }
     if args.scoring.json {
         return output::json(&comparison);

@@ -5,19 +5,24 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use eval::Dataset;
 use eval::endpoint::EndpointConfig;
 use eval::judge::{Judge, JudgeCost};
-use eval::report::{Report, benchmark_folders, csv, text};
+use eval::report::{Comparison, Page, Report, Shown, benchmark_folders, csv, html, text};
 use eval::rules::RuleSet;
-use eval::run::RunSettings;
-use eval::score::{Requests, ScoreOptions, Scored, Sheet, score};
+use eval::run::{RunSettings, thumbnail};
+use eval::score::{Item, Requests, ScoreOptions, Scored, Sheet, score};
+use eval::{Dataset, MissingValues};
+
+use rayon::prelude::*;
+use serde::Serialize;
 
 use crate::args::{ScoreArgs, ScoringArgs};
 use crate::environment::Environment;
 use crate::report::Failure;
 use crate::{output, progress};
 
+/// How large the images of a page are.
+const THUMBNAIL: usize = 320;
 /// Where a judge's replies are kept.
 const JUDGE_CACHE: &str = "judge.jsonl";
 
@@ -81,18 +86,81 @@ pub(crate) fn finish(
         write("report.json", serde_json::to_string_pretty(&report)? + "\n")?;
         write("report.csv", csv(&report))?;
         write("scored.jsonl", item_lines(&report.benchmarks)?)?;
+        let wrong = wrong_answers(&report.benchmarks, sheets, args.wrong);
+        write("report.html", html(&report, Page { wrong: &wrong, comparison: None }))?;
     }
     if args.json { output::json(&report) } else { output::text(&text(&report, args.details)) }
+}
+
+/// Writes a page about a comparison: the second run's scores, and its wrong answers where the first
+/// run was better.
+pub(crate) fn comparison_page(
+    path: &Path,
+    comparison: &Comparison,
+    (title, scored, sheets): (String, Vec<Scored>, &[Asked]),
+    wrong: usize,
+) -> Result<()> {
+    let worse = |name: &str, index: &str| {
+        let mut of_name = comparison.benchmarks.iter().filter(|known| known.benchmark == name);
+        of_name.any(|known| known.changed.iter().any(|(at, a, b)| at == index && a > b))
+    };
+    let mut lost = scored.clone();
+    for benchmark in &mut lost {
+        let name = benchmark.name.clone();
+        benchmark.items.retain(|item| worse(&name, &item.index));
+    }
+    let wrong = wrong_answers(&lost, sheets, wrong);
+    let page = Page { wrong: &wrong, comparison: Some(comparison) };
+    fs::write(path, html(&Report::new(title, scored), page))
+        .with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// Returns the first wrong answers of every benchmark, with their images where the table that they
+/// come from is still there.
+fn wrong_answers(benchmarks: &[Scored], sheets: &[Asked], most: usize) -> Vec<Shown> {
+    let mut shown = Vec::new();
+    for scored in benchmarks.iter().filter(|_| most > 0) {
+        let Some((run, sheet)) = sheets.iter().find(|(_, sheet)| sheet.name == scored.name) else {
+            continue;
+        };
+        let missing = MissingValues::default();
+        let dataset = run.as_ref().and_then(|run| Dataset::open(&run.data, missing).ok());
+        let wrong = scored.items.iter().filter(|item| item.score < 1.0).take(most);
+        for item in wrong {
+            let row = sheet.records.iter().find(|record| record.index == item.index);
+            let question = row.and_then(|record| record.row.get("question"));
+            let images = dataset.as_ref().and_then(|dataset| {
+                let known = dataset.questions.iter().find(|known| known.index == item.index)?;
+                dataset.images(known).ok()
+            });
+            let small = |file: &Vec<u8>| thumbnail(file, THUMBNAIL);
+            shown.push(Shown {
+                benchmark: scored.name.clone(),
+                item: item.clone(),
+                question: question.cloned().unwrap_or_default(),
+                answer: sheet.answers.get(&item.index).cloned().unwrap_or_default(),
+                images: images.iter().flatten().filter_map(small).collect(),
+            });
+        }
+    }
+    shown
+}
+
+/// A line about an answer.
+#[derive(Serialize)]
+struct ItemLine<'i> {
+    benchmark: &'i str,
+    #[serde(flatten)]
+    item: &'i Item,
 }
 
 /// Returns what became of every answer, one JSON object on each line.
 fn item_lines(benchmarks: &[Scored]) -> Result<String> {
     let mut lines = String::new();
-    for scored in benchmarks {
-        for item in &scored.items {
-            let mut value = serde_json::to_value(item)?;
-            value["benchmark"] = scored.name.clone().into();
-            lines.push_str(&value.to_string());
+    for Scored { name, items, .. } in benchmarks {
+        let line = |item| serde_json::to_string(&ItemLine { benchmark: name, item });
+        for line in items.par_iter().map(line).collect::<Result<Vec<_>, _>>()? {
+            lines.push_str(&line);
             lines.push('\n');
         }
     }

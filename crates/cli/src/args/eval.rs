@@ -41,6 +41,9 @@ pub(crate) struct EvalArgs {
     /// Compare two runs, question by question
     #[arg(long, value_names = ["RUN", "RUN"], num_args = 2, conflicts_with = "benchmarks")]
     pub(crate) compare: Vec<PathBuf>,
+    /// Where the page of a comparison goes
+    #[arg(long, value_name = "FILE.html", requires = "compare")]
+    pub(crate) page: Option<PathBuf>,
     /// Ask the first N questions only
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
@@ -137,6 +140,9 @@ pub(crate) struct ScoringArgs {
     /// Show the scores of every category
     #[arg(long)]
     pub(crate) details: bool,
+    /// How many wrong answers of each benchmark the page shows, with their images
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) wrong: usize,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -165,7 +171,7 @@ pub(crate) struct ScoreArgs {
     /// Check the scorers against a file of inputs and expected outputs; prints what differs as JSON
     #[arg(long, value_name = "FILE", conflicts_with = "answers")]
     pub(crate) self_test: Option<PathBuf>,
-    /// Write report.json, report.csv, report.html and answers.jsonl there; into the run's folder if
+    /// Write report.json, report.csv, report.html and scored.jsonl there; into the run's folder if
     /// left out
     #[arg(long, short = 'o', value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,

@@ -69,7 +69,7 @@ impl<'r> ModelAnswerer<'r> {
                     continue;
                 }
                 let seen = RgbImage::decode(&file)
-                    .map_err(|error| error.to_string())
+                    .map_err(|error| format!("column `image`: {error}"))
                     .and_then(|image| self.runtime.see(&image).map_err(|error| error.to_string()));
                 match seen {
                     Ok(features) => self.keep(key(*number), features),

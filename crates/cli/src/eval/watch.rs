@@ -87,7 +87,15 @@ impl Observer for Watch {
         *self.bar.borrow_mut() = Some(bar);
     }
 
-    fn advance(&self, _: &Prediction) {
+    fn advance(&self, prediction: &Prediction) {
+        if let Some(problem) = &prediction.error {
+            let name = self.name.borrow();
+            let note = format!("{name}, question {}, {problem}", prediction.index);
+            match &*self.bar.borrow() {
+                Some(bar) => bar.suspend(|| output::note(&note)),
+                None => output::note(&note),
+            }
+        }
         self.done.set(self.done.get() + 1);
         self.asked.set(self.asked.get() + 1);
         if let Some(bar) = &*self.bar.borrow() {

@@ -2,6 +2,7 @@
 
 mod compare;
 
+mod html;
 mod table;
 mod text;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::compare::{Comparison, Difference, compare};
 
+pub use self::html::{Page, Shown, html};
 pub use self::table::Table;
 pub use self::text::{comparison_text, csv, text};
 use crate::judge::JudgeCost;

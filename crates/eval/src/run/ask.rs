@@ -209,7 +209,11 @@ pub fn ask(
 fn prediction(dataset: &Dataset, job: &Job, reply: Reply) -> Prediction {
     let (answer, error) = match reply.answer {
         Ok(answer) => (answer, None),
-        Err(problem) => (String::new(), Some(problem)),
+        Err(problem) => {
+            let question = &dataset.questions[job.question];
+            let place = format!("row {} (line {})", question.number, question.place.line);
+            (String::new(), Some(format!("{place}: {problem}")))
+        }
     };
     Prediction {
         index: dataset.questions[job.question].index.clone(),

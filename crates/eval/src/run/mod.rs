@@ -9,5 +9,6 @@ pub use self::ask::{
     Answerer, Asked, Images, Job, Observer, OnReply, Reply, Selection, Shard, ask, num_selected,
 };
 pub use self::endpoint::EndpointAnswerer;
+pub use self::jpeg::thumbnail;
 pub(crate) use self::store::folders;
 pub use self::store::{Prediction, RunSettings, Seconds, Store, merge};

@@ -9,7 +9,8 @@ mod yes_no;
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::request::Requests;
 use crate::judge::Judge;
@@ -18,13 +19,28 @@ use crate::rules::RuleSet;
 use crate::{Error, Family, MissingValues, Row};
 
 /// A question without its images, as it is stored with the answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The name.
     pub index: String,
     /// The other cells.
-    #[serde(flatten)]
     pub row: Row,
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let index = std::iter::once(("index", self.index.as_str()));
+        let cells = self.row.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        serializer.collect_map(index.chain(cells))
+    }
+}
+
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut row = Row::deserialize(deserializer)?;
+        let index = row.remove("index").ok_or_else(|| D::Error::missing_field("index"))?;
+        Ok(Self { index, row })
+    }
 }
 
 /// The questions of a benchmark and what was answered.

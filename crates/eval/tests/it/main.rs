@@ -1,3 +1,8 @@
 //! Tests of crate `eval`.
 
+mod data;
+mod endpoint;
+mod report;
+mod run;
+mod score;
 mod self_test;
