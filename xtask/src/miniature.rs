@@ -1,4 +1,4 @@
-//! The bundled model end to end: the release binary's answers are those of the reference.
+//! The program end to end: the release binary's answers are those of the reference.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -43,7 +43,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 }
 
 /// Returns the path of the release binary.
-fn binary(workspace: &Workspace) -> Result<PathBuf> {
+pub(crate) fn binary(workspace: &Workspace) -> Result<PathBuf> {
     let mut command = workspace.command("cargo");
     command.args(["metadata", "--format-version", "1", "--no-deps"]);
     let metadata: Value = serde_json::from_str(&output(command)?)?;
@@ -59,7 +59,9 @@ fn ask(workspace: &Workspace, aki: &Path, golden: &Value) -> Result<()> {
     let image = format!("goldens/images/{}", text("image")?);
     let max = new_ids.len().to_string();
     let mut command: Command = workspace.command(&aki.display().to_string());
+    let model = ["--model", "goldens/base/model"];
     command.args(["ask", "--json", "--image", &image, "--max-new-tokens", &max, question]);
+    command.args(model);
     let answer: Value = serde_json::from_str(&output(command)?).context("the answer is JSON")?;
     for key in ["prompt_ids", "new_ids", "text"] {
         ensure!(

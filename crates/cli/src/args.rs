@@ -2,6 +2,7 @@
 
 mod bench;
 mod eval;
+mod miniature;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use sequence::AttentionPolicy;
 
 pub(crate) use self::bench::{BenchArgs, DecoderSize, Measured};
 pub(crate) use self::eval::{EvalArgs, ScoreArgs, ScoringArgs};
+pub(crate) use self::miniature::{MiniatureArgs, QuizArgs, WorldSize};
 
 /// Multimodal language models with modality-mutual attention, on your own machine.
 #[derive(Debug, Parser)]
@@ -24,8 +26,8 @@ pub(crate) use self::eval::{EvalArgs, ScoreArgs, ScoringArgs};
         aki ask --image cat.jpg \"What animal is this?\"\n  \
         aki chat --image cat.jpg\n  \
         aki inspect --image cat.jpg --mask mask.png \"What animal is this?\"\n\n\
-        Without --model the commands run the model that is built into the program: a tiny one with \
-        random weights, for trying things out. Its answers are gibberish by design."
+        Without --model the commands run the model that is built into the program: a small one that \
+        knows the pictures of `aki miniature`, and nothing of photographs."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -59,6 +61,8 @@ pub(crate) enum Command {
     Eval(Box<EvalArgs>),
     /// Score stored answers to benchmarks
     Score(Box<ScoreArgs>),
+    /// Ask a model about pictures of the miniature world that are kept for tests, and count
+    Quiz(QuizArgs),
     /// Measure speed and memory
     Bench(BenchArgs),
     /// Print the completion script of a shell
@@ -68,8 +72,8 @@ pub(crate) enum Command {
 const MODEL_HELP: &str = "A checkpoint: a directory, a file, a hub id, or `miniature`";
 const MODEL_LONG_HELP: &str = "A checkpoint: a directory (config.json, tokenizer, weights), a \
     .safetensors, .pt or .gguf file beside those, a hub id such as Sony/AKI-4B-phi-3.5-mini, or \
-    `miniature`, the model that is built into the program: a tiny one with random weights, whose \
-    answers are gibberish by design. What exists as a path is taken as a path";
+    `miniature`, the model that is built into the program: a small one that knows the pictures of \
+    `aki miniature`, and nothing of photographs. What exists as a path is taken as a path";
 
 /// Which model.
 #[derive(Clone, Debug, Args)]
@@ -408,45 +412,6 @@ pub(crate) struct TrainArgs {
     /// How many threads compute; all processors if left out [env: `AKI_THREADS`]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
-}
-
-/// Write a world of pictures with known answers, to train and test on.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    aki miniature --output worlds/tiny --size tiny\n  \
-    aki miniature --output worlds/one --seed 1 --size full --image-size 112\n\n\
-    The same seed gives the same bytes on every machine. Files that are there are kept: an \
-    interrupted world is gone on with by the same command.")]
-pub(crate) struct MiniatureArgs {
-    /// The folder to write into
-    #[arg(long, short = 'o', value_name = "DIR")]
-    pub(crate) output: PathBuf,
-    /// What decides every picture and every question
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
-    /// How much is made
-    #[arg(long, value_enum, default_value_t = WorldSize::Small)]
-    pub(crate) size: WorldSize,
-    /// The width and height of pictures
-    #[arg(long, value_name = "PIXELS", default_value_t = 384)]
-    pub(crate) image_size: usize,
-    /// How many threads draw; all processors if left out
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<usize>,
-    /// Print one JSON object at the end
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// How much of a world is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum WorldSize {
-    /// 24 pictures a set: seconds
-    Tiny,
-    /// 1,000 pictures a set: minutes
-    Small,
-    /// 20,000 pictures a set: to train on
-    Full,
 }
 
 /// Print the completion script of a shell.

@@ -55,7 +55,7 @@ pub(crate) fn run(args: &ChatArgs, environment: &Environment) -> Result<()> {
 fn model_name(args: &ChatArgs) -> String {
     match args.model.model.as_str() {
         "miniature" => {
-            "The built-in model is tiny and random: its answers are gibberish".to_owned()
+            "The built-in model knows the pictures of `aki miniature`, not photographs".to_owned()
         }
         name => format!("Talking with {name}"),
     }

@@ -13,6 +13,9 @@ const MAX_THREADS: usize = 1024;
 /// # Errors
 /// If the number of threads makes no sense.
 pub(crate) fn start(threads: Option<usize>, environment: &Environment) -> Result<()> {
+    if let Some(level) = environment.level {
+        kernels::set_level(level).context("cannot use the instructions of `AKI_CPU_LEVEL`")?;
+    }
     let Some(threads) = threads.or(environment.threads) else { return Ok(()) };
     if !(1..=MAX_THREADS).contains(&threads) {
         let message = format!("`threads` is {threads}, expected a number from 1 to {MAX_THREADS}");

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use kernels::Level;
 use train::parallel::Launch;
 
 use crate::report::Failure;
@@ -27,6 +28,8 @@ pub(crate) struct Environment {
     pub(crate) benchmarks: Option<PathBuf>,
     /// `OPENAI_API_KEY`: the key for endpoints and judges.
     pub(crate) openai_key: Option<String>,
+    /// `AKI_CPU_LEVEL`: the instructions that the kernels use.
+    pub(crate) level: Option<Level>,
     /// The user's home directory.
     pub(crate) home: Option<PathBuf>,
     /// What launchers of several processes say, by variable: those of torchrun, `OpenMPI`, Slurm.
@@ -59,6 +62,12 @@ impl Environment {
                 ))
             })?),
         };
+        let level = match text("AKI_CPU_LEVEL") {
+            None => None,
+            Some(name) => Some(name.parse().map_err(|error| {
+                Failure::usage(format!("environment variable `AKI_CPU_LEVEL`: {error}"))
+            })?),
+        };
         let offline = text("HF_HUB_OFFLINE");
         Ok(Self {
             hub_home: set("HF_HOME").map(PathBuf::from),
@@ -70,6 +79,7 @@ impl Environment {
             threads,
             benchmarks: set("LMUData").map(PathBuf::from),
             openai_key: text("OPENAI_API_KEY"),
+            level,
             home: set("HOME").or_else(|| set("USERPROFILE")).map(PathBuf::from),
             launch: Launch::variables().filter_map(|name| Some((name, text(name)?))).collect(),
         })
@@ -106,5 +116,15 @@ mod tests {
             with(&[("AKI_THREADS", "many")]).unwrap_err(),
             @"environment variable `AKI_THREADS` is `many`, expected a number from 1"
         );
+    }
+
+    #[test]
+    fn instructions_that_are_none_are_refused() {
+        let error = with(&[("AKI_CPU_LEVEL", "sse9")]).unwrap_err().to_string();
+        let start = "environment variable `AKI_CPU_LEVEL`: this processor has no instruction level \
+                     `sse9`, expected one of `portable`";
+        assert!(error.starts_with(start), "{error}");
+        let level = with(&[("AKI_CPU_LEVEL", "portable")]).unwrap().level;
+        assert_eq!(level, Some(Level::Portable));
     }
 }

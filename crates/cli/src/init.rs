@@ -40,12 +40,12 @@ enum Start {
 
 impl Start {
     /// Vectors are biases or the scales of norms; everything else is a weight.
-    fn of(name: &str, shape: &[usize]) -> Self {
+    fn of(name: &str, shape: &[usize], deviation: f32) -> Self {
         match shape.len() {
             0 | 1 if name.ends_with("bias") => Self::Zeros,
             0 | 1 => Self::Ones,
             _ if name.ends_with("latents") => Self::Normal(1.0),
-            _ => Self::Normal(0.02),
+            _ => Self::Normal(deviation),
         }
     }
 }
@@ -71,7 +71,8 @@ pub(crate) fn run(args: &InitArgs, environment: &Environment) -> Result<()> {
         }
         let num_elements: usize = spec.shape.iter().product();
         let num_blocks = num_elements.div_ceil(BLOCK);
-        let start = Start::of(&spec.name, &spec.shape);
+        let deviation = config.initializer_range(&spec.name);
+        let start = Start::of(&spec.name, &spec.shape, deviation);
         for first in (0..num_blocks).step_by(BATCH) {
             let blocks: Vec<Vec<u8>> = (first..num_blocks.min(first + BATCH))
                 .into_par_iter()
@@ -175,9 +176,9 @@ mod tests {
 
     #[test]
     fn tensors_start_by_what_they_are() {
-        assert_eq!(Start::of("model.norm.weight", &[8]), Start::Ones);
-        assert_eq!(Start::of("head.attention.in_proj_bias", &[8]), Start::Zeros);
-        assert_eq!(Start::of("vision_tokenizer.latents", &[4, 8]), Start::Normal(1.0));
-        assert_eq!(Start::of("lm_head.weight", &[4, 8]), Start::Normal(0.02));
+        assert_eq!(Start::of("model.norm.weight", &[8], 0.02), Start::Ones);
+        assert_eq!(Start::of("head.attention.in_proj_bias", &[8], 0.02), Start::Zeros);
+        assert_eq!(Start::of("vision_tokenizer.latents", &[4, 8], 0.02), Start::Normal(1.0));
+        assert_eq!(Start::of("lm_head.weight", &[4, 8], 0.02), Start::Normal(0.02));
     }
 }

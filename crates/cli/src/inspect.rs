@@ -29,7 +29,15 @@ pub(crate) fn run(args: &InspectArgs, environment: &Environment) -> Result<()> {
     let model = Model::locate(&args.model.model, environment)?;
     if !shows_prompt {
         let summary = Summary::new(&model, &model.config()?, &model.checkpoint()?);
-        return if args.json { output::json(&summary) } else { output::text(&summary.to_string()) };
+        if args.json {
+            return output::json(&summary);
+        }
+        output::text(&summary.to_string())?;
+        // Cards on the hub are long and start with a table of their own; ours says what it knows.
+        return match model.card().filter(|_| model.dir().is_none()) {
+            Some(card) => output::text(&format!("\n{card}")),
+            None => Ok(()),
+        };
     }
     let policies =
         if args.compare { AttentionPolicy::ALL.to_vec() } else { args.attention.clone() };

@@ -16,9 +16,12 @@ use crate::report::Failure;
 /// The name of the embedded model.
 const EMBEDDED: &str = "miniature";
 
-const EMBEDDED_CONFIG: &str = include_str!("../../../goldens/base/model/config.json");
-const EMBEDDED_TOKENIZER: &[u8] = include_bytes!("../../../goldens/base/model/tokenizer.json");
-const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../../../goldens/base/model/model.safetensors");
+const EMBEDDED_CONFIG: &str = include_str!("../assets/miniature/config.json");
+const EMBEDDED_TOKENIZER: &[u8] = include_bytes!("../assets/miniature/tokenizer.json");
+const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../assets/miniature/model.safetensors");
+
+/// What the embedded model can and cannot do.
+const EMBEDDED_CARD: &str = include_str!("../assets/miniature/README.md");
 
 /// Files that belong to a checkpoint beside its weights.
 pub(crate) const SIDE_FILES: [&str; 7] = [
@@ -134,6 +137,14 @@ impl Model {
         }
     }
 
+    /// Returns what the model can and cannot do: the model card beside its files, if there is one.
+    pub(crate) fn card(&self) -> Option<String> {
+        match self {
+            Self::Embedded => Some(EMBEDDED_CARD.to_owned()),
+            Self::Files { dir, .. } => fs::read_to_string(dir.join("README.md")).ok(),
+        }
+    }
+
     /// Adds to an error about a missing file what the directory should hold.
     fn wrong_directory(&self, error: anyhow::Error) -> anyhow::Error {
         let Self::Files { dir, .. } = self else { return error };
@@ -148,7 +159,7 @@ impl Model {
 impl fmt::Display for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Embedded => f.write_str("miniature (built in: tiny, with random weights)"),
+            Self::Embedded => f.write_str("miniature (built in)"),
             Self::Files { weights, .. } => write!(f, "{}", weights.display()),
         }
     }

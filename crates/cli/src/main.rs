@@ -25,6 +25,7 @@ mod miniature;
 mod output;
 mod preprocess;
 mod progress;
+mod quiz;
 mod report;
 mod runtime;
 mod score;
@@ -71,6 +72,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Miniature(args) => miniature::run(args),
         Command::Eval(args) => eval::run(args, &environment),
         Command::Score(args) => score::run(args, &environment),
+        Command::Quiz(args) => quiz::run(args, &environment),
         Command::Bench(args) => bench::run(args, &environment),
         Command::Completions(args) => {
             let mut script = Vec::new();

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &MiniatureArgs) -> Result<()> {
         WorldSize::Full => Size::Full,
     };
     let (output, seed, image_size) = (args.output.clone(), args.seed, args.image_size);
-    let config = WorldConfig { output, seed, size, image_size };
+    let config = WorldConfig { output, seed, size, image_size, only: args.only.clone() };
     let watch = Watch { bar: OnceLock::new(), token: Interrupt::install()?.arm_with(STOPPING) };
     let threads = rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads.unwrap_or_default())

@@ -14,7 +14,7 @@ pub fn caption(scene: &Scene, seed: u64, index: u64) -> String {
 
 pub(crate) fn caption_with(scene: &Scene, stream: &mut Stream) -> String {
     match scene.view {
-        View::Sign => return sign(scene, stream),
+        View::Sign => return sign(scene, stream.chance(50)),
         View::Chart | View::Diagram => return figure(scene),
         View::Flat | View::Room => {}
     }
@@ -37,9 +37,76 @@ pub(crate) fn caption_with(scene: &Scene, stream: &mut Stream) -> String {
     }
 }
 
+/// Returns the different kinds of objects with their colours, such as `red star`.
+pub(crate) fn names(scene: &Scene) -> Vec<String> {
+    let mut names: Vec<String> =
+        scene.objects.iter().map(|object| phrase(object, Says::NAME)).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Names every object with all that can be seen of it, in an order that is said.
+pub(crate) fn inventory(scene: &Scene, stream: &mut Stream) -> String {
+    match scene.view {
+        View::Sign => return sign(scene, true),
+        View::Chart | View::Diagram => return figure(scene),
+        View::Flat | View::Room => {}
+    }
+    let is_room = scene.view == View::Room;
+    let is_across = stream.chance(50);
+    let key = |object: &Object| match (is_across, is_room) {
+        (true, _) => object.bounds.middle()[0],
+        (false, true) => object.depth,
+        (false, false) => object.bounds.middle()[1],
+    };
+    let mut objects: Vec<&Object> = scene.objects.iter().collect();
+    objects.sort_by(|a, b| key(a).total_cmp(&key(b)));
+    let order = match (is_across, is_room) {
+        (true, _) => "From left to right",
+        (false, true) => "From near to far",
+        (false, false) => "From top to bottom",
+    };
+    let things = objects.into_iter().map(|object| thing(object, is_room));
+    format!("{order}: {}.", things.collect::<Vec<_>>().join(", "))
+}
+
+/// Names the things of a scene with very few.
+pub(crate) fn lesson(scene: &Scene) -> String {
+    if scene.objects.is_empty() {
+        return sign(scene, true);
+    }
+    let is_room = scene.view == View::Room;
+    let things: Vec<_> = scene.objects.iter().map(|object| thing(object, is_room)).collect();
+    format!("{}.", capital(&list(&things)))
+}
+
+/// Says all that can be seen of an object, and where it is.
+fn thing(object: &Object, is_room: bool) -> String {
+    let texture = object.texture != Texture::Plain;
+    let says = Says { extent: true, texture, ..Says::NAME };
+    format!("{} {}", phrase(object, says), place(object, is_room))
+}
+
+/// Places of a picture, by rows.
+const PLACES: [[&str; 3]; 3] = [
+    ["at the top left", "at the top", "at the top right"],
+    ["on the left", "in the middle", "on the right"],
+    ["at the bottom left", "at the bottom", "at the bottom right"],
+];
+
+/// Returns where an object is in the picture.
+fn place(object: &Object, is_room: bool) -> &'static str {
+    let third = |axis: usize| match object.bounds.middle()[axis] {
+        at if at < 0.37 => 0,
+        at if at > 0.63 => 2,
+        _ => 1,
+    };
+    PLACES[if is_room { 1 } else { third(1) }][third(0)]
+}
+
 /// Captions of boards quote them.
-fn sign(scene: &Scene, stream: &mut Stream) -> String {
-    let has_colors = stream.chance(50);
+fn sign(scene: &Scene, has_colors: bool) -> String {
     let board = |writing: &Writing| {
         let Writing { text, color, board, .. } = writing;
         let board = if has_colors {

@@ -36,6 +36,14 @@ pub enum Error {
         /// What was asked for.
         found: usize,
     },
+    /// A folder was asked for that no world has.
+    #[error("a world has no folder `{found}`, expected one of `{known}`")]
+    NoFolder {
+        /// What was asked for.
+        found: String,
+        /// What there is.
+        known: String,
+    },
     /// A picture cannot be encoded.
     #[error("cannot encode the picture `{name}`")]
     Encode {

@@ -20,6 +20,7 @@ mod draw;
 mod error;
 mod language;
 mod question;
+mod quiz;
 mod random;
 mod refer;
 mod render;
@@ -29,6 +30,7 @@ mod write;
 pub use caption::caption;
 pub use draw::Font;
 pub use error::Error;
+pub use quiz::{Quiz, QuizQuestion};
 pub use scene::{
     Backdrop, Bounds, Chart, ChartKind, Color, Diagram, Entry, Extent, Kind, Object, Place, Scene,
     Split, Texture, View, Writing,

@@ -23,6 +23,10 @@ pub(crate) enum Topic {
     Reading,
     /// Yes or no: does it say that?
     Says,
+    /// Yes or no: are there so many?
+    Number,
+    /// Yes or no: does it have that colour?
+    Hue,
     Depth,
     Distance,
     Chart,
@@ -30,6 +34,28 @@ pub(crate) enum Topic {
 }
 
 impl Topic {
+    /// Returns its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Existence => "existence",
+            Self::Count => "count",
+            Self::Color => "color",
+            Self::Kind => "kind",
+            Self::Texture => "texture",
+            Self::Extent => "size",
+            Self::Position => "position",
+            Self::Side => "side",
+            Self::Reading => "reading",
+            Self::Says => "says",
+            Self::Number => "number",
+            Self::Hue => "hue",
+            Self::Depth => "depth",
+            Self::Distance => "distance",
+            Self::Chart => "chart",
+            Self::Arrow => "arrow",
+        }
+    }
+
     /// Returns what can be asked about a sort of picture.
     pub(crate) fn of(view: View) -> &'static [Self] {
         match view {
@@ -37,7 +63,9 @@ impl Topic {
                 Self::Existence,
                 Self::Count,
                 Self::Count,
+                Self::Number,
                 Self::Color,
+                Self::Hue,
                 Self::Kind,
                 Self::Texture,
                 Self::Extent,
@@ -47,7 +75,9 @@ impl Topic {
             View::Room => &[
                 Self::Existence,
                 Self::Count,
+                Self::Number,
                 Self::Color,
+                Self::Hue,
                 Self::Kind,
                 Self::Position,
                 Self::Side,
@@ -100,6 +130,11 @@ pub(crate) fn ask(
         }
         Topic::Position => (position(scene, is_yes, stream)?, yes(is_yes), vec![yes(!is_yes)]),
         Topic::Says => (says(scene, is_yes, stream)?, yes(is_yes), vec![yes(!is_yes)]),
+        Topic::Number | Topic::Hue => {
+            let about = if topic == Topic::Number { Topic::Count } else { Topic::Color };
+            let (right, wrong) = statements(&ask(scene, about, true, stream)?, stream)?;
+            (if is_yes { right } else { wrong }, yes(is_yes), vec![yes(!is_yes)])
+        }
         Topic::Count => count(scene, stream)?,
         Topic::Color | Topic::Kind | Topic::Texture | Topic::Extent => {
             attribute(scene, topic, stream)?
@@ -112,6 +147,41 @@ pub(crate) fn ask(
         Topic::Arrow => arrow(scene, stream)?,
     };
     Some(Question { topic, text, answer, wrong })
+}
+
+/// Asks in words that vary; the question is the same.
+pub(crate) fn ask_freely(
+    scene: &Scene,
+    topic: Topic,
+    is_yes: bool,
+    stream: &mut Stream,
+) -> Option<Question> {
+    let mut question = ask(scene, topic, is_yes, stream)?;
+    if stream.chance(40) {
+        question.text = question.text.replace(" in the image", "");
+    }
+    if question.answer == "yes" || question.answer == "no" {
+        if stream.chance(15) {
+            question.text.push_str(" Please answer yes or no.");
+        }
+    } else if topic == Topic::Count && stream.chance(15) {
+        question.text = question.text.replace(" are there", " can you see");
+    }
+    Some(question)
+}
+
+/// Turns a question into one with the right and one with a wrong answer in it.
+pub(crate) fn statements(asked: &Question, stream: &mut Stream) -> Option<(String, String)> {
+    let wrong = stream.pick(&asked.wrong);
+    let with = |answer: &str| {
+        if asked.topic == Topic::Color {
+            let name = asked.text.strip_prefix("What color is ")?.trim_end_matches('?');
+            return Some(format!("Is {name} {answer}?"));
+        }
+        let name = asked.text.strip_prefix("How many ")?.split(" are there").next()?;
+        Some(format!("Is the number of {name} in the image {answer}?"))
+    };
+    with(&asked.answer).zip(with(&wrong))
 }
 
 /// A question, its answer, and wrong answers.

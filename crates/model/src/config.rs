@@ -96,7 +96,7 @@ impl SiglipConfig {
 
 impl AkiConfig {
     /// The names of [`Self::preset`].
-    pub const PRESETS: [&'static str; 2] = ["aki-4b", "tiny"];
+    pub const PRESETS: [&'static str; 3] = ["aki-4b", "miniature", "tiny"];
 
     /// Reads a `config.json`.
     ///
@@ -115,6 +115,7 @@ impl AkiConfig {
     pub fn preset(name: &str) -> Result<Self, Error> {
         match name {
             "aki-4b" => Self::from_json(include_str!("../presets/aki-4b.json")),
+            "miniature" => Self::from_json(include_str!("../presets/miniature.json")),
             "tiny" => Self::from_json(include_str!("../presets/tiny.json")),
             _ => Err(Error::Config {
                 field: "preset".to_owned(),
@@ -127,6 +128,15 @@ impl AkiConfig {
     /// Returns a `config.json` with the shapes of the backbones in it.
     pub fn to_json(&self) -> String {
         format!("{:#}\n", self.source)
+    }
+
+    /// Returns the standard deviation that weights are drawn with where nothing was learned yet:
+    /// the `initializer_range` of the section that a tensor belongs to, the decoder's for the
+    /// connector; 0.02 where it says nothing.
+    pub fn initializer_range(&self, tensor: &str) -> f32 {
+        let is_vision = tensor.starts_with("vision_encoder.");
+        let section = if is_vision { "vision_config" } else { "text_config" };
+        self.source[section]["initializer_range"].as_f64().unwrap_or(0.02) as f32
     }
 
     /// Returns the number of token ids.

@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
-use crate::program::aki;
+use crate::program::{aki, goldens};
 
 #[test]
 fn every_phase_is_measured() {
-    let args = ["bench", "--json", "--repeat", "2", "--new-tokens", "3", "--batch", "2"];
+    let model = goldens("base/model");
+    let args =
+        ["bench", "-m", &model, "--json", "--repeat", "2", "--new-tokens", "3", "--batch", "2"];
     let report: Value = serde_json::from_str(&aki(args).success()).unwrap();
     let names: Vec<_> = report["rows"].as_array().unwrap().iter().map(|row| &row["name"]).collect();
     assert_eq!(names, ["image", "prefill of 68", "decode of 3", "decode of 2 x 3"]);
@@ -21,7 +23,8 @@ fn every_phase_is_measured() {
 
 #[test]
 fn the_table_has_what_was_asked_for() {
-    let args = ["bench", "--repeat", "1", "--text-tokens", "5", "prefill"];
+    let model = goldens("base/model");
+    let args = ["bench", "-m", &model, "--repeat", "1", "--text-tokens", "5", "prefill"];
     let table = aki(args).success();
     assert!(table.contains("prefill of 13"), "{table}");
     assert!(!table.contains("decode"), "{table}");

@@ -2,7 +2,7 @@
 
 use crate::program::{aki, aki_with, command};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "ask",
     "chat",
     "inspect",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 14] = [
     "miniature",
     "eval",
     "score",
+    "quiz",
     "bench",
     "completions",
 ];
@@ -25,7 +26,7 @@ fn the_help_lists_every_command_and_says_what_the_built_in_model_is() {
     for command in COMMANDS {
         assert!(help.contains(&format!("\n  {command} ")), "{command}");
     }
-    assert!(help.contains("gibberish by design"));
+    assert!(help.contains("nothing of photographs"));
 }
 
 #[test]

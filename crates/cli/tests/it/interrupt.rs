@@ -4,16 +4,17 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use crate::program::command;
+use crate::program::{command, goldens};
 
 #[test]
 fn ctrl_c_ends_the_answer_and_keeps_what_there_is() {
-    let mut child = command(["ask", "Why?", "--max-new-tokens", "4000"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program was built");
+    let mut child =
+        command(["ask", "--model", &goldens("base/model"), "Why?", "--max-new-tokens", "4000"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program was built");
     let mut stdout = child.stdout.take().expect("piped");
     let mut text = vec![0; 1];
     stdout.read_exact(&mut text).expect("the answer has begun");

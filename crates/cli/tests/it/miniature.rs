@@ -65,7 +65,7 @@ fn every_set_of_a_world_is_read_as_the_published_one() {
     let output = root.to_str().expect("a name");
     let args = ["--output", output, "--size", "tiny", "--image-size", "48", "--seed", "7"];
     let summary = aki([&["miniature", "--json"], &args[..]].concat()).json();
-    assert_eq!(summary["pictures"], 216);
+    assert_eq!(summary["pictures"], 336);
     assert!(summary["examples"].as_u64() > Some(500) && summary["tests"].as_u64() > Some(50));
 
     let at = |path: &str| root.join(path);
@@ -75,8 +75,14 @@ fn every_set_of_a_world_is_read_as_the_published_one() {
             DataRecipe { name: name.to_owned(), weight: 1.0, shards: Vec::new(), files, images };
         read(data, StageKind::Instructions);
     }
-    for name in ["kale", "ocr", "grounding"] {
-        let shards = vec![format!("{output}/{name}/{{00000..00001}}.tar")];
+    for (name, folder) in [
+        ("kale", "kale"),
+        ("ocr", "ocr"),
+        ("grounding", "grounding"),
+        ("captions", "facts"),
+        ("captions", "lessons"),
+    ] {
+        let shards = vec![format!("{output}/{folder}/{{00000..00001}}.tar")];
         let (files, images) = (Vec::new(), None);
         let data = DataRecipe { name: name.to_owned(), weight: 1.0, shards, files, images };
         read(data, StageKind::Captions);

@@ -38,11 +38,18 @@ impl Canvas {
         let first = (low * side).max(0.0) as usize;
         let last = ((high * side).max(0.0) as usize + 1).min(self.size);
         let mut coverage = vec![0.0; self.size];
+        let edges = edges(path);
         for row in first..last {
             coverage.fill(0.0);
+            let (above, below) = (row as f32 / side, (row + 1) as f32 / side);
+            let of_row = |edge: &&Edge| {
+                let [from, to] = edge.map(|point| point[1]);
+                from.min(to) <= below && from.max(to) >= above
+            };
+            let near: Vec<Edge> = edges.iter().filter(of_row).copied().collect();
             for line in 0..LINES {
                 let y = row as f32 + (line as f32 + 0.5) / LINES as f32;
-                cover(&mut coverage, &crossings(path, y / side, side));
+                cover(&mut coverage, &crossings(&near, y / side, side));
             }
             for (column, share) in coverage.iter().enumerate().filter(|(_, share)| **share > 0.0) {
                 let at = [(column as f32 + 0.5) / side, (row as f32 + 0.5) / side];
@@ -77,18 +84,27 @@ impl Canvas {
     }
 }
 
-/// Returns where a horizontal line crosses a path, in pixels, and in which direction, in order.
-fn crossings(path: &Path, y: f32, side: f32) -> Vec<(f32, i32)> {
+/// A side of a path.
+type Edge = [Point; 2];
+
+/// Returns the sides of all lines of a path.
+fn edges(path: &Path) -> Vec<Edge> {
+    let of_line = |line: &Vec<Point>| {
+        let next = line.iter().cycle().skip(1);
+        line.iter().zip(next).map(|(from, to)| [*from, *to]).collect::<Vec<_>>()
+    };
+    path.iter().flat_map(of_line).collect()
+}
+
+/// Returns where a horizontal line crosses edges, in pixels, and in which direction, in order.
+fn crossings(edges: &[Edge], y: f32, side: f32) -> Vec<(f32, i32)> {
     let mut crossings = Vec::new();
-    for line in path {
-        for (i, from) in line.iter().enumerate() {
-            let to = line[(i + 1) % line.len()];
-            if (from[1] <= y) == (to[1] <= y) {
-                continue;
-            }
-            let x = from[0] + (to[0] - from[0]) * ((y - from[1]) / (to[1] - from[1]));
-            crossings.push((x * side, if to[1] > from[1] { 1 } else { -1 }));
+    for [from, to] in edges {
+        if (from[1] <= y) == (to[1] <= y) {
+            continue;
         }
+        let x = from[0] + (to[0] - from[0]) * ((y - from[1]) / (to[1] - from[1]));
+        crossings.push((x * side, if to[1] > from[1] { 1 } else { -1 }));
     }
     crossings.sort_by(|a, b| a.0.total_cmp(&b.0));
     crossings

@@ -194,6 +194,14 @@ impl Scene {
         }
     }
 
+    /// Leaves one thing in the scene, if it may still be trained on then.
+    pub(crate) fn with_one_thing(self) -> Self {
+        let mut alone = self.clone();
+        alone.objects.truncate(1);
+        alone.writing.truncate(1);
+        if alone.split() == Split::Training { alone } else { self }
+    }
+
     /// Returns what the scene may be used for: a matter of what it shows, not of who made it.
     ///
     /// Scenes that look nearly alike, with the same things at nearly the same places, are in the

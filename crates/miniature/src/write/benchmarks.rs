@@ -9,7 +9,7 @@ use super::WorldConfig;
 use super::files::{Counts, Job, encode};
 use super::instruct::choices;
 use crate::Error;
-use crate::question::{Absent, Question, Topic, ask, existence};
+use crate::question::{Absent, Topic, ask, existence, statements};
 use crate::random::{Key, Stream};
 use crate::scene::{Scene, Split, View};
 
@@ -99,7 +99,9 @@ impl Benchmark {
     /// Returns the name of a category for a topic, if it is asked about.
     fn category(self, topic: Topic) -> Option<&'static str> {
         Some(match (self, topic) {
-            (_, Topic::Existence | Topic::Position | Topic::Says) => return None,
+            (_, Topic::Existence | Topic::Position | Topic::Says | Topic::Number | Topic::Hue) => {
+                return None;
+            }
             (Self::SeedBench, Topic::Count) => "Instance Counting",
             (Self::SeedBench, Topic::Kind) => "Instance Identity",
             (Self::SeedBench, Topic::Side | Topic::Depth | Topic::Distance) => "Spatial Relation",
@@ -309,20 +311,6 @@ fn mme(scene: &Scene, stream: &mut Stream) -> Vec<Row> {
         return vec![row(yes, "Yes"), row(no, "No")];
     }
     Vec::new()
-}
-
-/// Turns a question into one with the right and one with a wrong answer in it.
-fn statements(asked: &Question, stream: &mut Stream) -> Option<(String, String)> {
-    let wrong = stream.pick(&asked.wrong);
-    let with = |answer: &str| {
-        if asked.topic == Topic::Color {
-            let name = asked.text.strip_prefix("What color is ")?.trim_end_matches('?');
-            return Some(format!("Is {name} {answer}?"));
-        }
-        let name = asked.text.strip_prefix("How many ")?.split(" are there").next()?;
-        Some(format!("Is the number of {name} in the image {answer}?"))
-    };
-    with(&asked.answer).zip(with(&wrong))
 }
 
 /// Asks once for what is there, and for something absent of every sort.

@@ -14,7 +14,7 @@ use super::files::{Counts, Job, encode, json as encode_json};
 use crate::Error;
 use crate::caption::caption_with;
 use crate::language::{Says, a, phrase};
-use crate::question::{Question, Topic, ask, statement};
+use crate::question::{Question, Topic, ask_freely, statement};
 use crate::random::{Key, Stream};
 use crate::refer::refer;
 use crate::scene::{Object, Scene, Split, Texture, View};
@@ -221,7 +221,12 @@ fn lines(file: &str, list: &Value) -> Result<Vec<u8>, Error> {
 }
 
 /// Asks some questions about a scene, half of those for yes or no with each answer.
-fn questions(scene: &Scene, index: usize, num: usize, stream: &mut Stream) -> Vec<Question> {
+pub(super) fn questions(
+    scene: &Scene,
+    index: usize,
+    num: usize,
+    stream: &mut Stream,
+) -> Vec<Question> {
     let mut found: Vec<Question> = Vec::new();
     let mut is_yes = index.is_multiple_of(2);
     for _ in 0..num * 8 {
@@ -229,7 +234,7 @@ fn questions(scene: &Scene, index: usize, num: usize, stream: &mut Stream) -> Ve
             break;
         }
         let topic = stream.pick(Topic::of(scene.view));
-        let Some(question) = ask(scene, topic, is_yes, stream) else { continue };
+        let Some(question) = ask_freely(scene, topic, is_yes, stream) else { continue };
         if found.iter().all(|other| other.text != question.text) {
             if question.answer == "yes" || question.answer == "no" {
                 is_yes = !is_yes;
@@ -501,17 +506,39 @@ fn llava(scene: &Scene, index: usize, stream: &mut Stream) -> Vec<Value> {
         turn("human", format!("<image>\n{ask_for}")),
         turn("gpt", caption_with(scene, stream)),
     ];
-    for question in questions(scene, index, 2, stream) {
-        turns.push(turn("human", question.text));
-        turns.push(turn("gpt", sentence(question.topic, &question.answer)));
+    for question in questions(scene, index, 4, stream) {
+        let is_short = question.answer == "yes" || question.answer == "no";
+        if !is_short && stream.chance(40) {
+            let (choices, right) = choices(&question, stream);
+            turns.push(turn("human", with_options(&question.text, &choices)));
+            turns.push(turn("gpt", ["A", "B", "C", "D"][right].to_owned()));
+        } else {
+            let answer = sentence(question.topic, &question.answer);
+            turns.push(turn("human", question.text));
+            turns.push(turn("gpt", answer));
+        }
     }
     vec![json!({"conversations": turns, "id": format!("{index:012}"), "image": image})]
 }
 
+/// Asks with options, as benchmarks are put to models.
+fn with_options(question: &str, choices: &[String]) -> String {
+    let options: Vec<String> = choices
+        .iter()
+        .zip(["A", "B", "C", "D"])
+        .map(|(choice, letter)| format!("{letter}. {choice}"))
+        .collect();
+    let options = options.join("\n");
+    format!(
+        "Question: {question}\nOptions:\n{options}\nPlease select the correct answer from the \
+         options above. \n"
+    )
+}
+
 /// Answers in a sentence, as in a conversation.
-fn sentence(topic: Topic, answer: &str) -> String {
+pub(super) fn sentence(topic: Topic, answer: &str) -> String {
     match topic {
-        Topic::Existence | Topic::Position | Topic::Says => {
+        _ if answer == "yes" || answer == "no" => {
             format!("{}.", crate::language::capital(answer))
         }
         Topic::Count if answer == "1" => "There is 1.".to_owned(),

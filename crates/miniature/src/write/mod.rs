@@ -4,6 +4,7 @@ mod benchmarks;
 mod files;
 mod instruct;
 mod shards;
+mod text;
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use crate::Error;
 use files::{Files, put_json};
 
 /// The version of what is made: another one gives other bytes for the same seed.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How much of everything is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -33,7 +34,7 @@ impl Size {
         match self {
             Self::Tiny => 24,
             Self::Small => 1_000,
-            Self::Full => 20_000,
+            Self::Full => 6_000,
         }
     }
 
@@ -42,7 +43,7 @@ impl Size {
         match self {
             Self::Tiny => (2, 12),
             Self::Small => (4, 500),
-            Self::Full => (40, 1_000),
+            Self::Full => (24, 500),
         }
     }
 
@@ -67,6 +68,8 @@ pub struct WorldConfig {
     pub size: Size,
     /// The width and height of a picture.
     pub image_size: usize,
+    /// The folders that are written, such as `vqa`; all of them where none is named.
+    pub only: Vec<String>,
 }
 
 /// Who watches, and may stop it.
@@ -115,6 +118,17 @@ pub fn generate(config: &WorldConfig, observer: &dyn Observer) -> Result<Summary
     let mut jobs = shards::jobs(config);
     jobs.extend(instruct::jobs(config)?);
     jobs.extend(benchmarks::jobs(config));
+    jobs.push(text::job(config));
+    let folder = |path: &Path| name(path).split('/').next().unwrap_or_default().to_owned();
+    for wanted in &config.only {
+        if !jobs.iter().any(|job| folder(&job.path) == *wanted) {
+            let mut known: Vec<_> = jobs.iter().map(|job| folder(&job.path)).collect();
+            known.sort();
+            known.dedup();
+            return Err(Error::NoFolder { found: wanted.clone(), known: known.join("`, `") });
+        }
+    }
+    jobs.retain(|job| config.only.is_empty() || config.only.contains(&folder(&job.path)));
     observer.begin(jobs.len());
     let mut summary = files.run(&jobs)?;
     summary.files.sort();

@@ -1,4 +1,5 @@
-//! `WebDataset` shards of captions: `kale`, `ocr`, `grounding`.
+//! `WebDataset` shards of captions: `kale`, `ocr`, `grounding`, `facts` with much of what
+//! can be said, and `lessons` with one thing in each picture.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,8 +8,9 @@ use serde::Serialize;
 
 use super::WorldConfig;
 use super::files::{Counts, Job, encode, json};
+use super::instruct::questions;
 use crate::Error;
-use crate::caption::caption_with;
+use crate::caption::{caption_with, inventory, lesson};
 use crate::language::{Says, capital, phrase};
 use crate::random::{Key, Stream};
 use crate::scene::{Scene, Split, View};
@@ -19,16 +21,20 @@ enum Flavour {
     Kale,
     Ocr,
     Grounding,
+    Facts,
+    Lessons,
 }
 
 impl Flavour {
-    const ALL: [Self; 3] = [Self::Kale, Self::Ocr, Self::Grounding];
+    const ALL: [Self; 5] = [Self::Kale, Self::Ocr, Self::Grounding, Self::Facts, Self::Lessons];
 
     fn folder(self) -> &'static str {
         match self {
             Self::Kale => "kale",
             Self::Ocr => "ocr",
             Self::Grounding => "grounding",
+            Self::Facts => "facts",
+            Self::Lessons => "lessons",
         }
     }
 
@@ -47,7 +53,20 @@ impl Flavour {
                 }
             }
             Self::Ocr => View::Sign,
+            Self::Lessons => [View::Flat, View::Sign, View::Room, View::Flat][(index % 4) as usize],
+            Self::Facts => match index % 20 {
+                0..9 => View::Flat,
+                9..13 => View::Room,
+                13..18 => View::Sign,
+                18 => View::Chart,
+                _ => View::Diagram,
+            },
         }
+    }
+
+    /// How many pictures a shard of the set holds, for each of the others.
+    fn times(self) -> usize {
+        if self == Self::Facts { 4 } else { 1 }
     }
 
     /// The text of a sample, as the set publishes it.
@@ -55,6 +74,8 @@ impl Flavour {
         let caption = caption_with(scene, stream);
         match self {
             Self::Kale => caption,
+            Self::Facts => facts(scene, stream),
+            Self::Lessons => lesson(scene),
             Self::Ocr => {
                 let words: Vec<_> = scene.writing.iter().map(|w| w.text.as_str()).collect();
                 let read = |text: String, granularity| Read { text, granularity };
@@ -83,6 +104,19 @@ impl Flavour {
     }
 }
 
+/// Says much about a picture: what is where, or some questions with their answers.
+pub(super) fn facts(scene: &Scene, stream: &mut Stream) -> String {
+    if stream.chance(50) {
+        return inventory(scene, stream);
+    }
+    let first = stream.below(2);
+    let pairs = questions(scene, first, 8, stream).into_iter();
+    pairs
+        .map(|question| format!("{} {}", question.text, question.answer))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 /// A reading of a picture at some granularity.
 #[derive(Serialize)]
 struct Read {
@@ -95,6 +129,7 @@ pub(super) fn jobs(config: &WorldConfig) -> Vec<Job<'_>> {
     let (num_shards, num_samples) = config.size.shards();
     let mut jobs = Vec::new();
     for flavour in Flavour::ALL {
+        let num_samples = num_samples * flavour.times();
         let folder = PathBuf::from(flavour.folder());
         for shard in 0..num_shards {
             let path = folder.join(format!("{shard:05}.tar"));
@@ -115,7 +150,7 @@ pub(super) fn jobs(config: &WorldConfig) -> Vec<Job<'_>> {
 
 /// Makes a shard.
 fn tar(config: &WorldConfig, flavour: Flavour, shard: u64) -> Result<Vec<u8>, Error> {
-    let num_samples = config.size.shards().1 as u64;
+    let num_samples = (config.size.shards().1 * flavour.times()) as u64;
     let mut builder = tar::Builder::new(Vec::new());
     let mut append = |name: &str, contents: &[u8]| {
         let mut header = tar::Header::new_gnu();
@@ -126,7 +161,10 @@ fn tar(config: &WorldConfig, flavour: Flavour, shard: u64) -> Result<Vec<u8>, Er
     };
     for index in shard * num_samples..(shard + 1) * num_samples {
         let pool = (flavour.pool(), index);
-        let scene = Scene::of_pool(flavour.view(index), Split::Training, config.seed, pool);
+        let mut scene = Scene::of_pool(flavour.view(index), Split::Training, config.seed, pool);
+        if flavour == Flavour::Lessons {
+            scene = scene.with_one_thing();
+        }
         let key = Key { seed: config.seed, place: !flavour.pool(), index, attempt: 0 };
         let text = flavour.text(&scene, &mut Stream::new(key));
         let picture = format!("{index:09}.jpg");

@@ -59,7 +59,7 @@ fn every_preset_is_sound_and_no_other_name_is_one() {
         AkiConfig::preset(name).unwrap();
     }
     let message = AkiConfig::preset("aki-5b").unwrap_err().to_string();
-    assert_eq!(message, "`preset` is `aki-5b`, expected one of `aki-4b`, `tiny`");
+    assert_eq!(message, "`preset` is `aki-5b`, expected one of `aki-4b`, `miniature`, `tiny`");
 }
 
 #[test]
