@@ -12,7 +12,7 @@ use sequence::AttentionPolicy;
 
 use crate::args::InspectArgs;
 use crate::environment::Environment;
-use crate::load::Model;
+use crate::load::{self, Model};
 use crate::report::Failure;
 use crate::{figure, output};
 
@@ -21,12 +21,15 @@ use view::View;
 
 /// Sums a checkpoint up, or shows a prompt.
 pub(crate) fn run(args: &InspectArgs, environment: &Environment) -> Result<()> {
-    let shows_prompt = args.question.is_some() || !args.image.is_empty();
+    // What names a model is one: `aki inspect miniature`.
+    let is_model = |name: &&str| *name == load::EMBEDDED || Path::new(name).exists();
+    let named = args.question.as_deref().filter(|_| args.image.is_empty()).filter(is_model);
+    let shows_prompt = named.is_none() && (args.question.is_some() || !args.image.is_empty());
     if !shows_prompt && (args.mask.is_some() || args.reply.is_some() || args.compare) {
         let failure = Failure::usage("there is no prompt whose mask could be shown");
         return Err(failure.hint("add a question, or --image FILE").into());
     }
-    let model = Model::locate(&args.model.model, environment)?;
+    let model = Model::locate(named.unwrap_or(&args.model.model), environment)?;
     if !shows_prompt {
         let summary = Summary::new(&model, &model.config()?, &model.checkpoint()?);
         if args.json {

@@ -14,7 +14,7 @@ use crate::hub;
 use crate::report::Failure;
 
 /// The name of the embedded model.
-const EMBEDDED: &str = "miniature";
+pub(crate) const EMBEDDED: &str = "miniature";
 
 const EMBEDDED_CONFIG: &str = include_str!("../assets/miniature/config.json");
 const EMBEDDED_TOKENIZER: &[u8] = include_bytes!("../assets/miniature/tokenizer.json");

@@ -75,3 +75,18 @@ fn a_number_of_threads_that_makes_no_sense_is_refused() {
     let error = aki_with(["ask", "x"], &[("AKI_THREADS", "many")], b"").failure(2);
     assert!(error.contains("`AKI_THREADS` is `many`"), "{error}");
 }
+
+#[test]
+fn the_built_in_model_has_a_card_that_says_what_it_does_not_know() {
+    let said = aki(["inspect", "miniature"]).success();
+    assert!(said.contains("Photographs are outside its world"), "{said}");
+    assert_eq!(said, aki(["inspect", "--model", "miniature"]).success());
+}
+
+#[test]
+fn a_quiz_counts_by_topic() {
+    let report = aki(["quiz", "--pictures", "4", "--seed", "5", "--json"]).json();
+    let topics = report["topics"].as_object().expect("an object");
+    assert!(["existence", "count", "color", "reading"].iter().all(|t| topics.contains_key(*t)));
+    assert!(topics.values().all(|score| score["right"].as_u64() <= score["asked"].as_u64()));
+}
