@@ -13,7 +13,7 @@ use crate::environment::Environment;
 use crate::output;
 use crate::report::Failure;
 use crate::runtime::Runtime;
-use measure::{Row, peak_memory, read_bandwidth};
+use measure::{Row, peak_memory};
 
 /// More of anything than a measurement needs.
 const MOST: usize = 1 << 20;
@@ -30,6 +30,8 @@ struct Report {
     level: &'static str,
     /// What all threads together read from memory in a second.
     read_bytes_per_second: f64,
+    /// What they do in a second at most in f32, a multiply-add being two.
+    operations_per_second: f64,
     /// Null if only training was measured.
     load_ms: Option<f64>,
     rows: Vec<Row>,
@@ -53,7 +55,14 @@ pub(crate) fn run(args: &BenchArgs, environment: &Environment) -> Result<()> {
         }
     }
     let what = match args.what.as_slice() {
-        [] => &[Measured::Image, Measured::Prefill, Measured::Decode, Measured::Batch],
+        [] => &[
+            Measured::Image,
+            Measured::Prefill,
+            Measured::First,
+            Measured::Second,
+            Measured::Decode,
+            Measured::Batch,
+        ],
         what => what,
     };
     let mut rows = Vec::new();
@@ -69,6 +78,8 @@ pub(crate) fn run(args: &BenchArgs, environment: &Environment) -> Result<()> {
             rows.push(match what {
                 Measured::Image => bench.image()?,
                 Measured::Prefill => bench.prefill()?,
+                Measured::First => bench.first()?,
+                Measured::Second => bench.second()?,
                 Measured::Decode => bench.decode()?,
                 Measured::Batch => bench.batch()?,
                 Measured::Train => continue,
@@ -87,7 +98,8 @@ pub(crate) fn run(args: &BenchArgs, environment: &Environment) -> Result<()> {
         dtype: format!("{:?}", args.compute.dtype).to_lowercase(),
         threads: kernels::parallel::num_threads(),
         level: kernels::Level::current().name(),
-        read_bytes_per_second: read_bandwidth(),
+        read_bytes_per_second: kernels::read_bytes_per_second(),
+        operations_per_second: kernels::operations_per_second(),
         load_ms,
         rows,
         peak_memory_bytes,
@@ -102,10 +114,11 @@ impl Report {
             _ => String::new(),
         };
         let mut text = format!(
-            "{model}{} threads, {}, memory read at {:.1} GB/s\n\n",
+            "{model}{} threads, {}, at most {:.1} GB/s from memory and {:.0} GFLOP/s in f32\n\n",
             self.threads,
             self.level,
             self.read_bytes_per_second / 1e9,
+            self.operations_per_second / 1e9,
         );
         text.push_str(
             "what                              median      best     worst   per second\n",

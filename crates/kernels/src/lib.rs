@@ -25,6 +25,7 @@ mod activation_grad;
 mod aligned;
 mod attention;
 mod blocks;
+mod ceilings;
 mod cross_entropy;
 mod gemm;
 mod level;
@@ -44,6 +45,7 @@ pub use attention::{
     Visible, attention, attention_grad, attention_with_lse,
 };
 pub use blocks::{BlockFormat, Blocks, dequantize, quantize};
+pub use ceilings::{operations_per_second, read_bytes_per_second};
 pub use cross_entropy::{cross_entropy, cross_entropy_grad};
 pub use level::{Level, UnknownLevel, set_level};
 pub use linear::{

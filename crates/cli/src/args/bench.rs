@@ -61,6 +61,10 @@ pub(crate) enum Measured {
     Image,
     /// Reading a prompt
     Prefill,
+    /// The time to the first token of a question on a new image
+    First,
+    /// The time to the first token of another question on the same image
+    Second,
     /// Writing a reply, token by token
     Decode,
     /// Writing several replies at once

@@ -64,6 +64,31 @@ impl<'r> Inference<'r> {
         })
     }
 
+    /// Measures the time to the first token when nothing is known of the image.
+    pub(super) fn first(&self) -> Result<Row> {
+        row("first token", (1, "questions/s"), self.repeat, || {
+            seconds(|| {
+                let features = self.runtime.aki.see(&self.pixels, &mut NoTap)?.squeeze(0)?;
+                let prompt = Prompt { features: vec![features], ..self.prompt.clone() };
+                Ok(Session::new(&self.runtime.aki)?.prefill(&prompt)?)
+            })
+        })
+    }
+
+    /// Measures the time to the first token of another question on an image that was seen: as it
+    /// reads the question, all of the prompt from the image on is computed anew.
+    pub(super) fn second(&self) -> Result<Row> {
+        let mut other = self.prompt.clone();
+        if let Some(word) = other.ids.iter_mut().rev().nth(1) {
+            *word = TokenId(word.0 ^ 1);
+        }
+        let mut session = Session::new(&self.runtime.aki)?;
+        row("first token, image seen", (1, "questions/s"), self.repeat, || {
+            session.prefill(&self.prompt)?;
+            seconds(|| Ok(session.prefill(&other)?))
+        })
+    }
+
     /// Measures the tokens that follow the prompt.
     pub(super) fn decode(&self) -> Result<Row> {
         let count = self.new_tokens;

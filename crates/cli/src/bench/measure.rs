@@ -4,7 +4,6 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use anyhow::Result;
-use rayon::prelude::*;
 use serde::Serialize;
 
 /// One measured thing.
@@ -50,20 +49,6 @@ pub(super) fn seconds<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
     let start = Instant::now();
     black_box(work()?);
     Ok(start.elapsed().as_secs_f64())
-}
-
-/// Returns how many bytes all threads together read from memory in a second: the best of five.
-pub(super) fn read_bandwidth() -> f64 {
-    // Larger than any cache.
-    let numbers = vec![1_u64; 1 << 26];
-    let sum = || numbers.par_chunks(1 << 16).map(|chunk| chunk.iter().fold(0, |a, b| a ^ b)).max();
-    let times = (0..5).map(|_| {
-        let start = Instant::now();
-        black_box(sum());
-        start.elapsed().as_secs_f64()
-    });
-    let best = times.fold(f64::INFINITY, f64::min);
-    (numbers.len() * size_of::<u64>()) as f64 / best
 }
 
 /// Forgets the most memory that this process has held, where the system can.

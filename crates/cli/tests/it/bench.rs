@@ -11,7 +11,8 @@ fn every_phase_is_measured() {
         ["bench", "-m", &model, "--json", "--repeat", "2", "--new-tokens", "3", "--batch", "2"];
     let report: Value = serde_json::from_str(&aki(args).success()).unwrap();
     let names: Vec<_> = report["rows"].as_array().unwrap().iter().map(|row| &row["name"]).collect();
-    assert_eq!(names, ["image", "prefill of 68", "decode of 3", "decode of 2 x 3"]);
+    let (first, second) = ("first token", "first token, image seen");
+    assert_eq!(names, ["image", "prefill of 68", first, second, "decode of 3", "decode of 2 x 3"]);
     for row in report["rows"].as_array().unwrap() {
         let [best, median, worst] =
             ["best_ms", "median_ms", "worst_ms"].map(|key| row[key].as_f64().unwrap());
@@ -19,6 +20,7 @@ fn every_phase_is_measured() {
         assert!(row["per_second"].as_f64().unwrap() > 0.0, "{row}");
     }
     assert!(report["read_bytes_per_second"].as_f64().unwrap() > 1e6);
+    assert!(report["operations_per_second"].as_f64().unwrap() > 1e6);
 }
 
 #[test]
