@@ -3,6 +3,7 @@
 mod bench;
 mod chat;
 mod checkpoints;
+mod evaluate;
 mod golden;
 mod help;
 mod inspect;
