@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("train", &["sequence", "checkpoint", "kernels", "prompt", "model"]),
     ("miniature", &["prompt", "checkpoint"]),
     ("eval", &["prompt"]),
+    ("server", &["engine", "prompt", "sequence"]),
     (
         "cli",
         &[
@@ -31,6 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "train",
             "miniature",
             "eval",
+            "server",
         ],
     ),
     ("xtask", &[]),

@@ -3,6 +3,7 @@
 mod bench;
 mod eval;
 mod miniature;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use sequence::AttentionPolicy;
 pub(crate) use self::bench::{BenchArgs, DecoderSize, Measured};
 pub(crate) use self::eval::{EvalArgs, ScoreArgs, ScoringArgs};
 pub(crate) use self::miniature::{MiniatureArgs, QuizArgs, WorldSize};
+pub(crate) use self::serve::ServeArgs;
 
 /// Multimodal language models with modality-mutual attention, on your own machine.
 #[derive(Debug, Parser)]
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Score(Box<ScoreArgs>),
     /// Ask a model about pictures of the miniature world that are kept for tests, and count
     Quiz(QuizArgs),
+    /// Serve a model: the OpenAI API, and a page to try it on
+    Serve(Box<ServeArgs>),
     /// Measure speed and memory
     Bench(BenchArgs),
     /// Print the completion script of a shell

@@ -30,6 +30,8 @@ pub(crate) struct Environment {
     pub(crate) openai_key: Option<String>,
     /// `AKI_CPU_LEVEL`: the instructions that the kernels use.
     pub(crate) level: Option<Level>,
+    /// `AKI_API_KEY`: the key that `aki serve` asks for.
+    pub(crate) serve_key: Option<String>,
     /// The user's home directory.
     pub(crate) home: Option<PathBuf>,
     /// What launchers of several processes say, by variable: those of torchrun, `OpenMPI`, Slurm.
@@ -80,6 +82,7 @@ impl Environment {
             benchmarks: set("LMUData").map(PathBuf::from),
             openai_key: text("OPENAI_API_KEY"),
             level,
+            serve_key: text("AKI_API_KEY"),
             home: set("HOME").or_else(|| set("USERPROFILE")).map(PathBuf::from),
             launch: Launch::variables().filter_map(|name| Some((name, text(name)?))).collect(),
         })

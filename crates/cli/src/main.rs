@@ -29,6 +29,7 @@ mod quiz;
 mod report;
 mod runtime;
 mod score;
+mod serve;
 mod stream;
 mod tokenize;
 mod trace;
@@ -73,6 +74,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Eval(args) => eval::run(args, &environment),
         Command::Score(args) => score::run(args, &environment),
         Command::Quiz(args) => quiz::run(args, &environment),
+        Command::Serve(args) => serve::run(args, &environment),
         Command::Bench(args) => bench::run(args, &environment),
         Command::Completions(args) => {
             let mut script = Vec::new();

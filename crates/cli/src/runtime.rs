@@ -112,6 +112,7 @@ pub(crate) fn sampling(args: &GenerationArgs) -> Result<Sampling> {
         min_p: args.min_p.unwrap_or(off.min_p),
         repetition_penalty: args.repetition_penalty.unwrap_or(off.repetition_penalty),
         seed: args.seed,
+        ..off
     };
     Sampling::try_from(options).map_err(|error| Failure::usage(error.to_string()).into())
 }

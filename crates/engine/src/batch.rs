@@ -1,11 +1,12 @@
 //! Several requests at once.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use model::Aki;
 use sequence::TokenId;
 
-use crate::context::{Context, advance};
+use crate::context::{Context, Pending, advance};
 use crate::reply::Reply;
 use crate::{CancelToken, Error, FinishReason, Generated, Request, TokenLogprobs};
 
@@ -45,16 +46,37 @@ pub enum Event {
 /// one pass of the model, and each gets the tokens that it would get alone.
 ///
 /// Requests join between steps, first come, first served, and leave when they are done. What a
-/// finished request leaves cached is reused by a later one that begins alike.
+/// finished request leaves cached is reused by a later one that begins alike. A prompt is read in
+/// a pass of its own, a part in each step, so that replies go on meanwhile.
 #[derive(Debug)]
 pub struct Batch<'m> {
     model: &'m Aki,
     slots: Vec<Slot>,
-    max_running: usize,
+    limits: BatchLimits,
     waiting: VecDeque<(RequestId, Request)>,
     num_requests: u64,
     /// What the next step that succeeds reports.
     events: Vec<Event>,
+}
+
+/// How much a [`Batch`] does at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// How many requests run at once; at least one does.
+    pub max_running: usize,
+    /// How many positions all caches together have memory for. A request is admitted when its
+    /// prompt and its longest reply fit.
+    pub max_positions: usize,
+    /// About how many rows of a prompt are read in a step. An image and what it reads are never
+    /// cut.
+    pub prefill_rows: usize,
+}
+
+impl Default for BatchLimits {
+    /// Returns eight at once, without other limits.
+    fn default() -> Self {
+        Self { max_running: 8, max_positions: usize::MAX, prefill_rows: usize::MAX }
+    }
 }
 
 /// A cache and the request that uses it.
@@ -69,10 +91,17 @@ struct Slot {
 impl<'m> Batch<'m> {
     /// Returns a batch without requests that runs up to `max_running` at once, and at least one.
     pub fn new(model: &'m Aki, max_running: usize) -> Self {
+        Self::within(model, BatchLimits { max_running, ..BatchLimits::default() })
+    }
+
+    /// Returns a batch without requests.
+    pub fn within(model: &'m Aki, mut limits: BatchLimits) -> Self {
+        limits.max_running = limits.max_running.max(1);
+        limits.max_positions = limits.max_positions.max(1);
         Self {
             model,
             slots: Vec::new(),
-            max_running: max_running.max(1),
+            limits,
             waiting: VecDeque::new(),
             num_requests: 0,
             events: Vec::new(),
@@ -82,9 +111,9 @@ impl<'m> Batch<'m> {
     /// Enqueues a request.
     ///
     /// # Errors
-    /// If the prompt is empty, does not fit together or into the model's context.
+    /// If the prompt is empty, does not fit together, into the model's context or the memory.
     pub fn add(&mut self, request: Request) -> Result<RequestId, Error> {
-        request.prompt.validate(self.model.max_positions())?;
+        request.prompt.validate(self.longest())?;
         let id = RequestId(self.num_requests);
         self.num_requests += 1;
         self.waiting.push_back((id, request));
@@ -119,6 +148,16 @@ impl<'m> Batch<'m> {
         self.waiting.len()
     }
 
+    /// Returns how many positions are cached or have memory set apart, at work or not.
+    pub fn num_positions(&self) -> usize {
+        self.slots.iter().map(Slot::promised).sum()
+    }
+
+    /// Returns the longest sequence that the model and the memory allow.
+    fn longest(&self) -> usize {
+        self.model.max_positions().min(self.limits.max_positions)
+    }
+
     /// Returns whether there is nothing to do.
     pub fn is_idle(&self) -> bool {
         self.num_running() == 0 && self.waiting.is_empty()
@@ -149,7 +188,7 @@ impl<'m> Batch<'m> {
                 reply: reply.finish(FinishReason::Cancelled),
             }));
         }
-        let limit = self.model.max_positions();
+        let limit = self.longest();
         self.waiting.retain(|(request, asked)| {
             let cancelled = asked.cancel.is_cancelled();
             if cancelled {
@@ -161,8 +200,8 @@ impl<'m> Batch<'m> {
     }
 
     fn admit(&mut self) -> Result<(), Error> {
-        let limit = self.model.max_positions();
-        while self.num_running() < self.max_running {
+        let limit = self.longest();
+        while self.num_running() < self.limits.max_running {
             let Some((id, request)) = self.waiting.pop_front() else { break };
             let mut reply = Reply::new(&request, limit);
             if let Some(reason) = reply.finished() {
@@ -170,6 +209,11 @@ impl<'m> Batch<'m> {
                 continue;
             }
             let index = self.choose_slot(&request)?;
+            let needed = request.prompt.layout.len() + reply.limit();
+            if !self.make_room(index, needed)? {
+                self.waiting.push_front((id, request));
+                break;
+            }
             let slot = &mut self.slots[index];
             reply.start(slot.context.begin(self.model, request.prompt));
             slot.context.reserve(reply.limit())?;
@@ -185,10 +229,10 @@ impl<'m> Batch<'m> {
         let idle = self.slots.iter().enumerate().filter(|(_, slot)| slot.running.is_none());
         let best = idle
             .map(|(index, slot)| (slot.context.reusable(self.model, &request.prompt), index))
-            .max_by_key(|&(kept, index)| (kept, std::cmp::Reverse(self.slots[index].last)));
+            .max_by_key(|&(kept, index)| (kept, Reverse(self.slots[index].last)));
         match best {
             Some((kept, index))
-                if self.slots.len() >= self.max_running
+                if self.slots.len() >= self.limits.max_running
                     || 2 * kept >= self.slots[index].context.num_cached() =>
             {
                 Ok(index)
@@ -201,27 +245,86 @@ impl<'m> Batch<'m> {
         }
     }
 
-    /// Computes the pending rows of every running request; one whose inputs do not fit together
-    /// fails alone.
-    fn compute(&mut self) -> Result<Vec<Vec<f32>>, Error> {
+    /// Forgets what finished requests left, the oldest first, until `needed` positions fit into
+    /// the slot `index`; returns whether they do.
+    fn make_room(&mut self, index: usize, needed: usize) -> Result<bool, Error> {
+        loop {
+            let others = self.slots.iter().enumerate().filter(|(other, _)| *other != index);
+            let taken: usize = others.map(|(_, slot)| slot.promised()).sum();
+            let own = self.slots[index].context.capacity();
+            let free = self.limits.max_positions.saturating_sub(taken);
+            if own.max(needed) <= free {
+                return Ok(true);
+            }
+            let idle = self.slots.iter().enumerate().filter(|(other, slot)| {
+                *other != index && slot.running.is_none() && slot.context.capacity() > 0
+            });
+            let oldest = idle.min_by_key(|(_, slot)| slot.last).map(|(other, _)| other);
+            let Some(freed) = oldest.or((own > needed).then_some(index)) else {
+                return Ok(false);
+            };
+            self.slots[freed].context = Context::new(self.model)?;
+        }
+    }
+
+    /// Reads a part of the oldest prompt that is not read yet, and computes the next row of every
+    /// reply; returns the logits that are complete.
+    ///
+    /// The two are passes of their own: a reply that shared one with a prompt would be computed in
+    /// another order of sums than alone.
+    fn compute(&mut self) -> Result<Vec<(RequestId, Vec<f32>)>, Error> {
+        let reading = self.slots.iter().filter(|slot| !slot.context.is_step());
+        let oldest = reading.filter_map(|slot| Some(slot.running.as_ref()?.0)).min();
+        let mut logits = Vec::new();
+        if let Some(oldest) = oldest {
+            let rows = self.limits.prefill_rows;
+            logits = self.pass(|request, context, model| {
+                (request == oldest).then(|| context.pending_part(model, rows))
+            })?;
+        }
+        let read: Vec<RequestId> = logits.iter().map(|(request, _)| *request).collect();
+        logits.extend(self.pass(|request, context, model| {
+            let next = context.is_step() && !read.contains(&request);
+            next.then(|| Ok((context.pending(model)?, true)))
+        })?);
+        Ok(logits)
+    }
+
+    /// Computes rows of the running requests that `choose` takes, in one pass of the model; one
+    /// whose inputs do not fit together fails alone.
+    fn pass(
+        &mut self,
+        mut choose: impl FnMut(RequestId, &mut Context, &Aki) -> Option<Rows>,
+    ) -> Logits {
         let mut sequences = Vec::with_capacity(self.slots.len());
+        let mut whose = Vec::with_capacity(self.slots.len());
         for Slot { context, running, .. } in &mut self.slots {
             let Some(request) = running.as_ref().map(|(request, _)| *request) else { continue };
-            match context.pending(self.model) {
-                Ok(pending) => sequences.push((context, pending)),
-                Err(error) => {
+            match choose(request, context, self.model) {
+                None => {}
+                Some(Ok((pending, complete))) => {
+                    sequences.push((context, pending));
+                    whose.push((request, complete));
+                }
+                Some(Err(error)) => {
                     *running = None;
                     self.events.push(Event::Failed { request, error });
                 }
             }
         }
-        if sequences.is_empty() { Ok(Vec::new()) } else { advance(self.model, &mut sequences) }
+        if sequences.is_empty() {
+            return Ok(Vec::new());
+        }
+        let logits = advance(self.model, &mut sequences)?;
+        let complete = whose.into_iter().zip(logits).filter(|((_, complete), _)| *complete);
+        Ok(complete.map(|((request, _), logits)| (request, logits)).collect())
     }
 
-    /// Chooses a token for every running request, in the order of [`Self::compute`].
-    fn accept(&mut self, logits: Vec<Vec<f32>>) {
-        let running = self.slots.iter_mut().filter(|slot| slot.running.is_some());
-        for (slot, logits) in running.zip(logits) {
+    /// Chooses a token for every request that has logits.
+    fn accept(&mut self, logits: Vec<(RequestId, Vec<f32>)>) {
+        for (request, logits) in logits {
+            let of = |slot: &&mut Slot| slot.running.as_ref().is_some_and(|(id, _)| *id == request);
+            let Some(slot) = self.slots.iter_mut().find(of) else { continue };
             let Some((request, mut reply)) = slot.running.take() else { continue };
             match reply.accept(logits) {
                 Ok(id) => {
@@ -237,5 +340,17 @@ impl<'m> Batch<'m> {
                 Err(error) => self.events.push(Event::Failed { request, error }),
             }
         }
+    }
+}
+
+/// The rows that a pass computes of one request, and whether they are all that is pending.
+type Rows = Result<(Pending, bool), Error>;
+/// Logits and whose they are.
+type Logits = Result<Vec<(RequestId, Vec<f32>)>, Error>;
+
+impl Slot {
+    /// Returns how many positions its memory is for: of an idle one what there is.
+    fn promised(&self) -> usize {
+        if self.running.is_some() { self.context.promised() } else { self.context.capacity() }
     }
 }

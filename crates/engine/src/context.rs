@@ -24,6 +24,8 @@ pub(crate) struct Context {
     regime: RopeRegime,
     /// The highest position id and one more.
     num_positions: usize,
+    /// How many positions the sequence may come to have, where that is known.
+    most: usize,
 }
 
 /// The rows of a sequence that are not cached.
@@ -46,7 +48,7 @@ impl Context {
         let (ids, layout, features) = (Vec::new(), Layout::new(), Vec::new());
         let prompt = Prompt { ids, layout, features, policy: AttentionPolicy::default() };
         let cache = model.new_cache(0)?;
-        Ok(Self { prompt, cache, regime: model.rope_regime(0), num_positions: 0 })
+        Ok(Self { prompt, cache, regime: model.rope_regime(0), num_positions: 0, most: usize::MAX })
     }
 
     /// Returns the sequence so far.
@@ -97,7 +99,23 @@ impl Context {
 
     /// Makes room for `new_tokens` more, or for a first part of very many.
     pub(crate) fn reserve(&mut self, new_tokens: usize) -> Result<(), Error> {
+        self.most = self.len() + new_tokens;
         Ok(self.cache.reserve(self.len() + new_tokens.min(ROOM))?)
+    }
+
+    /// Returns how many positions there is memory for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.cache.capacity()
+    }
+
+    /// Returns how many positions there is memory for, or will be when the request is done.
+    pub(crate) fn promised(&self) -> usize {
+        self.capacity().max(if self.most == usize::MAX { self.len() } else { self.most })
+    }
+
+    /// Returns whether what is pending is the single next row of a sequence.
+    pub(crate) fn is_step(&self) -> bool {
+        !self.cache.is_empty() && self.len() - self.cache.len() == 1
     }
 
     /// Forgets what is cached.
@@ -114,12 +132,49 @@ impl Context {
             self.regime = regime;
         }
         if self.cache.capacity() < self.len() {
-            self.cache.reserve(self.len() + GROWTH.max(self.len() / 4))?;
+            let roomy = self.len() + GROWTH.max(self.len() / 4);
+            self.cache.reserve(roomy.min(self.most).max(self.len()))?;
         }
         let first = self.cache.len();
         let plan = self.prompt.policy.plan_rows(&self.prompt.layout, first..self.len());
         Ok(Pending { plan, embeddings: embed_from(model, &self.prompt, first)? })
     }
+
+    /// Plans and embeds the first of the pending rows, about `max_rows` of them, such that none of
+    /// them sees a later one; returns whether these are all.
+    ///
+    /// An image and what it reads stay together, so there may be more. One row alone is never left
+    /// over: it would be computed as a step of a reply is, and differ in the last bits.
+    pub(crate) fn pending_part(
+        &mut self,
+        model: &Aki,
+        max_rows: usize,
+    ) -> Result<(Pending, bool), Error> {
+        let whole = self.pending(model)?;
+        let (first, rows) = (whole.plan.first_row(), whole.plan.num_rows());
+        let cut = cut_of(&whole.plan, max_rows.max(2));
+        if cut + 1 >= rows {
+            return Ok((whole, true));
+        }
+        let plan = self.prompt.policy.plan_rows(&self.prompt.layout, first..first + cut);
+        if model.rope_regime(num_positions(&plan)) != self.regime {
+            return Ok((whole, true));
+        }
+        Ok((Pending { plan, embeddings: whole.embeddings.narrow(0, 0, cut)? }, false))
+    }
+}
+
+/// Returns the first number of rows from `max_rows` on after which a plan can be cut.
+fn cut_of(plan: &AttentionPlan, max_rows: usize) -> usize {
+    let mut seen = 0;
+    for row in 0..plan.num_rows() {
+        let end = plan.visible(row).last().map_or(0, |last| last.end as usize);
+        seen = seen.max(end.saturating_sub(plan.first_row()));
+        if row + 1 >= max_rows && seen <= row + 1 {
+            return row + 1;
+        }
+    }
+    plan.num_rows()
 }
 
 /// Computes the pending rows of several sequences in one pass; returns the logits after each.

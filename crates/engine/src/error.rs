@@ -63,6 +63,25 @@ pub enum Error {
         /// The longest sequence that the model can read.
         limit: usize,
     },
+    /// More requests wait than are taken.
+    #[error("{limit} requests are running or waiting, the most that are taken; try again later")]
+    QueueFull {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A request took longer than it was given.
+    #[error("the request was not done within its time")]
+    DeadlineExceeded,
+    /// No more requests are taken.
+    #[error("the engine is shutting down and takes no more requests")]
+    Stopped,
+    /// The thread of the engine could not be started.
+    #[error("cannot start the engine's thread")]
+    Thread {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The model could not compute a step.
     #[error("the model cannot compute this step")]
     Model {

@@ -44,11 +44,13 @@ mod reply;
 mod request;
 mod sampler;
 mod sampling;
+mod scheduler;
 mod session;
 
-pub use batch::{Batch, Event, RequestId};
+pub use batch::{Batch, BatchLimits, Event, RequestId};
 pub use beam::{BeamOptions, BeamReply, BeamRequest, EarlyStopping, Hypothesis};
 pub use error::Error;
 pub use request::{CancelToken, FinishReason, Generated, Prompt, Request, Timings, TokenLogprobs};
 pub use sampling::{Sampling, SamplingOptions};
+pub use scheduler::{Counts, Image, Job, Progress, Scheduler, SchedulerOptions};
 pub use session::{Prefilled, Session, generate};

@@ -1,6 +1,6 @@
 //! From the logits of one position to a token.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -15,13 +15,15 @@ pub(crate) struct Sampler {
     rng: ChaCha8Rng,
     /// The tokens that the repetition penalty applies to; not kept where there is none.
     seen: BTreeSet<TokenId>,
+    /// How often the reply has each token; not kept where nothing depends on it.
+    counts: BTreeMap<TokenId, usize>,
 }
 
 impl Sampler {
     /// Returns the sampler of a request whose prompt has these ids.
     pub(crate) fn new(sampling: Sampling, prompt: &[TokenId]) -> Self {
         let rng = ChaCha8Rng::seed_from_u64(sampling.options().seed);
-        let mut sampler = Self { sampling, rng, seen: BTreeSet::new() };
+        let mut sampler = Self { sampling, rng, seen: BTreeSet::new(), counts: BTreeMap::new() };
         sampler.remember(prompt);
         sampler
     }
@@ -39,6 +41,9 @@ impl Sampler {
         };
         let id = TokenId(index as u32);
         self.remember(&[id]);
+        if self.sampling.counts_tokens() {
+            *self.counts.entry(id).or_default() += 1;
+        }
         Ok(id)
     }
 
@@ -52,6 +57,12 @@ impl Sampler {
         for id in &self.seen {
             if let Some(score) = scores.get_mut(id.0 as usize) {
                 *score = if *score < 0.0 { *score * penalty } else { *score / penalty };
+            }
+        }
+        let SamplingOptions { presence_penalty, frequency_penalty, .. } = *self.sampling.options();
+        for (id, count) in &self.counts {
+            if let Some(score) = scores.get_mut(id.0 as usize) {
+                *score -= presence_penalty + frequency_penalty * *count as f32;
             }
         }
     }

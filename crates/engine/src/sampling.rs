@@ -19,6 +19,10 @@ pub struct SamplingOptions {
     /// Divides the positive logits, and multiplies the negative ones, of tokens that the prompt or
     /// the reply has; 1 is off.
     pub repetition_penalty: f32,
+    /// Taken from the logits of tokens that the reply has; 0 is off.
+    pub presence_penalty: f32,
+    /// Taken from the logits of tokens for every time that the reply has them; 0 is off.
+    pub frequency_penalty: f32,
     /// The seed of the random numbers: equal requests with equal seeds have equal replies.
     pub seed: u64,
 }
@@ -31,6 +35,8 @@ impl Default for SamplingOptions {
             top_p: 1.0,
             min_p: 0.0,
             repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
             seed: 0,
         }
     }
@@ -62,6 +68,11 @@ impl Sampling {
     pub(crate) fn is_penalised(&self) -> bool {
         (self.options.repetition_penalty - 1.0).abs() > 0.0
     }
+
+    /// Returns whether the tokens of the reply have a part in the choice.
+    pub(crate) fn counts_tokens(&self) -> bool {
+        self.options.presence_penalty != 0.0 || self.options.frequency_penalty != 0.0
+    }
 }
 
 impl TryFrom<SamplingOptions> for Sampling {
@@ -88,6 +99,12 @@ impl TryFrom<SamplingOptions> for Sampling {
         check("min_p", min_p, ok, "a number from 0 to 1")?;
         let ok = repetition_penalty > 0.0 && repetition_penalty <= 100.0;
         check("repetition_penalty", repetition_penalty, ok, "a number above 0 and at most 100")?;
+        for (field, value) in [
+            ("presence_penalty", options.presence_penalty),
+            ("frequency_penalty", options.frequency_penalty),
+        ] {
+            check(field, value, (-10.0..=10.0).contains(&value), "a number from -10 to 10")?;
+        }
         Ok(Self { options })
     }
 }

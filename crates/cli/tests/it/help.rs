@@ -2,7 +2,7 @@
 
 use crate::program::{aki, aki_with, command};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "ask",
     "chat",
     "inspect",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 15] = [
     "eval",
     "score",
     "quiz",
+    "serve",
     "bench",
     "completions",
 ];

@@ -22,7 +22,8 @@ type List = (f32, usize, f32, f32, f32);
 
 fn options(list: List) -> SamplingOptions {
     let (temperature, top_k, top_p, min_p, repetition_penalty) = list;
-    SamplingOptions { temperature, top_k, top_p, min_p, repetition_penalty, seed: 0 }
+    let off = SamplingOptions::default();
+    SamplingOptions { temperature, top_k, top_p, min_p, repetition_penalty, ..off }
 }
 
 fn probabilities(list: List) -> Vec<f32> {

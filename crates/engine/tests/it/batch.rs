@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 
-use engine::{Batch, Event, FinishReason, Request, RequestId, Sampling, SamplingOptions, generate};
+use engine::{
+    Batch, BatchLimits, Event, FinishReason, Request, RequestId, Sampling, SamplingOptions,
+    generate,
+};
 use sequence::{AttentionPolicy, TokenId};
 
 use crate::golden::{Golden, base, drain, go_on, gqa, longrope};
@@ -170,4 +173,32 @@ fn a_request_whose_ids_are_no_tokens_fails_alone() {
     }
     assert_eq!(failed, [(bad, "the model cannot compute this step".to_owned())]);
     assert_eq!(replies, [(good, golden.samples[0].new_ids.clone())]);
+}
+
+#[test]
+fn prompts_read_in_parts_within_little_memory_give_the_same_replies() {
+    for golden in [base(), gqa(), longrope()] {
+        let requests = requests(golden);
+        let longest = |request: &Request| request.prompt.layout.len() + request.max_new_tokens;
+        let max_positions = requests.iter().map(longest).max().unwrap() + 20;
+        for prefill_rows in [1, 5, 16] {
+            let limits = BatchLimits { max_running: 4, max_positions, prefill_rows };
+            let mut batch = Batch::within(&golden.aki, limits);
+            let ids = requests.iter().map(|request| batch.add(request.clone()).unwrap());
+            let ids: Vec<RequestId> = ids.collect();
+            let mut replies = BTreeMap::new();
+            while !batch.is_idle() {
+                for event in batch.step().unwrap() {
+                    if let Event::Finished { request, reply } = event {
+                        replies.insert(request, reply.new_ids);
+                    }
+                }
+                assert!(batch.num_positions() <= max_positions);
+            }
+            for (id, request) in ids.iter().zip(&requests) {
+                let alone = generate(&golden.aki, request, go_on).unwrap();
+                assert_eq!(replies[id], alone.new_ids);
+            }
+        }
+    }
 }

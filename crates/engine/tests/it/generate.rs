@@ -44,6 +44,7 @@ fn sampled(seed: u64) -> Request {
         min_p: 0.001,
         repetition_penalty: 1.1,
         seed,
+        ..SamplingOptions::default()
     };
     Request { sampling: Sampling::try_from(options).unwrap(), ..base().request(0) }
 }

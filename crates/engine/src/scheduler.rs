@@ -1,0 +1,392 @@
+//! A thread that owns the model and answers the requests of others.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use candle_core::Tensor;
+use model::{Aki, NoTap};
+use sequence::{AttentionPolicy, Layout, TokenId};
+
+use crate::{
+    Batch, BatchLimits, CancelToken, Error, Event, Generated, Prompt, Request, RequestId, Sampling,
+    TokenLogprobs,
+};
+
+/// How much a [`Scheduler`] takes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchedulerOptions {
+    /// How many requests are answered at once.
+    pub max_running: usize,
+    /// How many more may wait.
+    pub max_waiting: usize,
+    /// The memory for keys and values, in bytes.
+    pub max_cache_bytes: usize,
+    /// The memory for features of images, in bytes.
+    pub max_feature_bytes: usize,
+    /// About how many rows of a prompt are read between two tokens of the others.
+    pub prefill_rows: usize,
+}
+
+/// An image, by its content.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// What tells it from other images: a hash of its content.
+    pub key: [u8; 32],
+    /// The pixel values that the model reads, `3 * size * size`.
+    pub pixels: Arc<Vec<f32>>,
+}
+
+/// What a [`Scheduler`] is asked: a [`Request`] whose images have not been seen yet.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The token ids, one `<image>` id for each image.
+    pub ids: Vec<TokenId>,
+    /// The layout, vision tokens expanded.
+    pub layout: Layout,
+    /// The images, in order.
+    pub images: Vec<Image>,
+    /// Who may read whom.
+    pub policy: AttentionPolicy,
+    /// How each token is chosen.
+    pub sampling: Sampling,
+    /// The tokens that end the reply.
+    pub stop: Vec<TokenId>,
+    /// The longest reply, its stop token counted.
+    pub max_new_tokens: usize,
+    /// How many of the most likely tokens to report, as in [`Request`].
+    pub top_logprobs: Option<usize>,
+    /// When to give up.
+    pub deadline: Option<Instant>,
+    /// Stops the reply from another thread.
+    pub cancel: CancelToken,
+}
+
+/// What happens to a job.
+#[derive(Debug)]
+pub enum Progress {
+    /// A new token.
+    Token {
+        /// Which.
+        id: TokenId,
+        /// How likely it was, if the job asked for it.
+        logprobs: Option<TokenLogprobs>,
+    },
+    /// The reply is complete; nothing follows.
+    Finished(Generated),
+    /// There is no reply; nothing follows.
+    Failed(Error),
+}
+
+/// What a [`Scheduler`] has to do and has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Jobs that are being answered.
+    pub running: usize,
+    /// Jobs that have been taken and not begun.
+    pub waiting: usize,
+    /// Bytes set apart for keys and values.
+    pub cache_bytes: usize,
+    /// Bytes of the features of images.
+    pub feature_bytes: usize,
+    /// Images whose features were at hand.
+    pub feature_hits: usize,
+    /// Images that had to be seen.
+    pub feature_misses: usize,
+}
+
+/// Who is told.
+type Listener = Box<dyn FnMut(Progress) + Send>;
+
+/// What is shared with the thread.
+#[derive(Debug, Default)]
+struct Shared {
+    outstanding: AtomicUsize,
+    counts: Mutex<Counts>,
+}
+
+/// A thread that owns the model and answers the requests of others, several at once.
+///
+/// Every job is told about its tokens as they come. Dropping the scheduler ends the thread when
+/// the jobs that it has are done; cancel them for a quick end.
+#[derive(Debug)]
+pub struct Scheduler {
+    sender: Option<Sender<(Job, ListenerBox)>>,
+    thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    limit: usize,
+}
+
+/// A listener that can be in structures that print themselves.
+struct ListenerBox(Listener);
+
+impl std::fmt::Debug for ListenerBox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
+impl Scheduler {
+    /// Starts a thread with a model.
+    ///
+    /// # Errors
+    /// If there is no memory for a cache, or no thread.
+    pub fn start(aki: Aki, options: SchedulerOptions) -> Result<Self, Error> {
+        let per_position = aki.new_cache(1)?.num_bytes().max(1);
+        let limits = BatchLimits {
+            max_running: options.max_running,
+            max_positions: options.max_cache_bytes / per_position,
+            prefill_rows: options.prefill_rows,
+        };
+        let (sender, receiver) = channel();
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        let max_feature_bytes = options.max_feature_bytes;
+        let thread = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || {
+                let worker = Worker {
+                    aki: &aki,
+                    batch: Batch::within(&aki, limits),
+                    features: Features::new(max_feature_bytes),
+                    jobs: BTreeMap::new(),
+                    shared: &theirs,
+                    per_position,
+                };
+                worker.run(&receiver);
+            })
+            .map_err(|source| Error::Thread { source })?;
+        let limit = options.max_running.max(1).saturating_add(options.max_waiting);
+        Ok(Self { sender: Some(sender), thread: Some(thread), shared, limit })
+    }
+
+    /// Hands a job over; `listener` is called on the engine's thread and must not wait.
+    ///
+    /// # Errors
+    /// If too many jobs are there already, or the thread has ended.
+    pub fn submit(
+        &self,
+        job: Job,
+        listener: impl FnMut(Progress) + Send + 'static,
+    ) -> Result<(), Error> {
+        let sender = self.sender.as_ref().ok_or(Error::Stopped)?;
+        let taken =
+            self.shared.outstanding.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                (n < self.limit).then_some(n + 1)
+            });
+        if taken.is_err() {
+            return Err(Error::QueueFull { limit: self.limit });
+        }
+        sender.send((job, ListenerBox(Box::new(listener)))).map_err(|_| {
+            self.shared.outstanding.fetch_sub(1, Ordering::AcqRel);
+            Error::Stopped
+        })
+    }
+
+    /// Returns what there is to do.
+    pub fn counts(&self) -> Counts {
+        let mut counts = *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.waiting = self.outstanding().saturating_sub(counts.running);
+        counts
+    }
+
+    /// Returns how many jobs are not done.
+    pub fn outstanding(&self) -> usize {
+        self.shared.outstanding.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been printed; there is nothing to add.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A job that the batch has.
+struct Taken {
+    listener: ListenerBox,
+    deadline: Option<Instant>,
+    /// Whether its time is over, and it only waits for the batch to say so.
+    late: bool,
+}
+
+/// What runs on the thread.
+struct Worker<'a> {
+    aki: &'a Aki,
+    batch: Batch<'a>,
+    features: Features,
+    jobs: BTreeMap<RequestId, Taken>,
+    shared: &'a Shared,
+    per_position: usize,
+}
+
+impl Worker<'_> {
+    fn run(mut self, receiver: &Receiver<(Job, ListenerBox)>) {
+        loop {
+            self.publish();
+            if self.batch.is_idle() {
+                let Ok((job, listener)) = receiver.recv() else { return };
+                self.take(job, listener);
+            }
+            loop {
+                match receiver.try_recv() {
+                    Ok((job, listener)) => self.take(job, listener),
+                    Err(TryRecvError::Disconnected) if self.batch.is_idle() => return,
+                    Err(TryRecvError::Disconnected | TryRecvError::Empty) => break,
+                }
+            }
+            self.expire();
+            self.step();
+        }
+    }
+
+    /// Looks at a job's images and gives it to the batch.
+    fn take(&mut self, job: Job, mut listener: ListenerBox) {
+        let deadline = job.deadline;
+        match self.request(job).and_then(|request| self.batch.add(request)) {
+            Ok(id) => {
+                self.jobs.insert(id, Taken { listener, deadline, late: false });
+            }
+            Err(error) => {
+                self.shared.outstanding.fetch_sub(1, Ordering::AcqRel);
+                (listener.0)(Progress::Failed(error));
+            }
+        }
+    }
+
+    fn request(&mut self, job: Job) -> Result<Request, Error> {
+        let late = job.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        if late {
+            return Err(Error::DeadlineExceeded);
+        }
+        let mut features = Vec::with_capacity(job.images.len());
+        if !job.cancel.is_cancelled() {
+            for image in &job.images {
+                features.push(self.features.of(self.aki, image)?);
+            }
+        } else if !job.images.is_empty() {
+            // Nobody reads the reply: it is not worth a look at the images.
+            return Err(Error::Stopped);
+        }
+        Ok(Request {
+            prompt: Prompt { ids: job.ids, layout: job.layout, features, policy: job.policy },
+            sampling: job.sampling,
+            stop: job.stop,
+            max_new_tokens: job.max_new_tokens,
+            top_logprobs: job.top_logprobs,
+            cancel: job.cancel,
+        })
+    }
+
+    /// Cancels what is not done in its time.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        for (id, job) in &mut self.jobs {
+            if !job.late && job.deadline.is_some_and(|deadline| deadline <= now) {
+                job.late = true;
+                self.batch.cancel(*id);
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        match self.batch.step() {
+            Ok(events) => events.into_iter().for_each(|event| self.tell(event)),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        let (request, progress) = match event {
+            Event::Token { request, id, logprobs } => (request, Progress::Token { id, logprobs }),
+            Event::Finished { request, reply } => (request, Progress::Finished(reply)),
+            Event::Failed { request, error } => (request, Progress::Failed(error)),
+        };
+        if let Progress::Token { .. } = progress {
+            if let Some(job) = self.jobs.get_mut(&request) {
+                (job.listener.0)(progress);
+            }
+        } else if let Some(mut job) = self.jobs.remove(&request) {
+            self.shared.outstanding.fetch_sub(1, Ordering::AcqRel);
+            (job.listener.0)(if job.late {
+                Progress::Failed(Error::DeadlineExceeded)
+            } else {
+                progress
+            });
+        }
+    }
+
+    /// Ends every job after a step that could not be computed: which of them is at fault is not
+    /// known, and those that wait would only meet the same.
+    fn fail(&mut self, error: &Error) {
+        let source = candle_core::Error::Msg(error.to_string());
+        let message = source.to_string();
+        for (id, mut job) in std::mem::take(&mut self.jobs) {
+            self.batch.cancel(id);
+            self.shared.outstanding.fetch_sub(1, Ordering::AcqRel);
+            let source = candle_core::Error::Msg(message.clone());
+            (job.listener.0)(Progress::Failed(Error::Tensor { source }));
+        }
+    }
+
+    fn publish(&self) {
+        let mut counts = self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.running = self.batch.num_running();
+        counts.cache_bytes = self.batch.num_positions() * self.per_position;
+        counts.feature_bytes = self.features.num_bytes;
+        counts.feature_hits = self.features.hits;
+        counts.feature_misses = self.features.misses;
+    }
+}
+
+/// The features of the images that were seen last.
+#[derive(Debug)]
+struct Features {
+    known: BTreeMap<[u8; 32], (Tensor, u64)>,
+    clock: u64,
+    num_bytes: usize,
+    max_bytes: usize,
+    hits: usize,
+    misses: usize,
+}
+
+impl Features {
+    fn new(max_bytes: usize) -> Self {
+        Self { known: BTreeMap::new(), clock: 0, num_bytes: 0, max_bytes, hits: 0, misses: 0 }
+    }
+
+    /// Returns the features of an image, `[tokens, hidden]`.
+    fn of(&mut self, aki: &Aki, image: &Image) -> Result<Tensor, Error> {
+        self.clock += 1;
+        if let Some((features, used)) = self.known.get_mut(&image.key) {
+            *used = self.clock;
+            self.hits += 1;
+            return Ok(features.clone());
+        }
+        self.misses += 1;
+        let size = aki.config().vision.image_size;
+        let pixels = Tensor::from_slice(&image.pixels, (1, 3, size, size), aki.device())?;
+        let features = aki.see(&pixels, &mut NoTap)?.squeeze(0)?;
+        self.num_bytes += bytes_of(&features);
+        self.known.insert(image.key, (features.clone(), self.clock));
+        while self.num_bytes > self.max_bytes {
+            let oldest = self.known.iter().min_by_key(|(_, (_, used))| *used);
+            let Some(key) = oldest.map(|(key, _)| *key) else { break };
+            if let Some((dropped, _)) = self.known.remove(&key) {
+                self.num_bytes -= bytes_of(&dropped);
+            }
+        }
+        Ok(features)
+    }
+}
+
+fn bytes_of(tensor: &Tensor) -> usize {
+    tensor.elem_count() * tensor.dtype().size_in_bytes()
+}
