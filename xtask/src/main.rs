@@ -8,6 +8,7 @@
 mod dependencies;
 mod docs;
 mod miniature;
+mod page;
 mod pocket;
 mod sources;
 mod suite;
@@ -44,6 +45,7 @@ const STEPS: &[Step] = &[
     Step { name: "doc", about: "the API documentation builds without warnings", run: doc },
     Step { name: "readme", about: "the commands of README.md work", run: docs::readme },
     Step { name: "miniature", about: "the bundled model, end to end", run: miniature::check },
+    Step { name: "page", about: "the page, if Chromium is installed", run: page::check },
     Step { name: "pocket", about: "a world, training and a test in small", run: pocket::check },
     Step { name: "mpi", about: "processes that train together, if MPI is installed", run: mpi },
     Step { name: "test", about: "all tests and doc-tests", run: suite::run },

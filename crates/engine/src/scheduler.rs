@@ -11,6 +11,7 @@ use candle_core::Tensor;
 use model::{Aki, NoTap};
 use sequence::{AttentionPolicy, Layout, TokenId};
 
+use crate::lens::{Lens, Word, look};
 use crate::{
     Batch, BatchLimits, CancelToken, Error, Event, Generated, Prompt, Request, RequestId, Sampling,
     TokenLogprobs,
@@ -114,10 +115,26 @@ struct Shared {
 /// the jobs that it has are done; cancel them for a quick end.
 #[derive(Debug)]
 pub struct Scheduler {
-    sender: Option<Sender<(Job, ListenerBox)>>,
+    sender: Option<Sender<Work>>,
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
     limit: usize,
+}
+
+/// What the thread is sent.
+#[derive(Debug)]
+enum Work {
+    Reply(Job, ListenerBox),
+    Look(Job, Vec<Word>, ViewerBox),
+}
+
+/// Who is told where words look.
+struct ViewerBox(Box<dyn FnOnce(Result<Lens, Error>) + Send>);
+
+impl std::fmt::Debug for ViewerBox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Viewer")
+    }
 }
 
 /// A listener that can be in structures that print themselves.
@@ -172,6 +189,24 @@ impl Scheduler {
         job: Job,
         listener: impl FnMut(Progress) + Send + 'static,
     ) -> Result<(), Error> {
+        self.send(Work::Reply(job, ListenerBox(Box::new(listener))))
+    }
+
+    /// Asks where `words` of a job's sequence look, the reply included; nothing is generated.
+    /// `viewer` is called on the engine's thread and must not wait.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn look(
+        &self,
+        job: Job,
+        words: Vec<Word>,
+        viewer: impl FnOnce(Result<Lens, Error>) + Send + 'static,
+    ) -> Result<(), Error> {
+        self.send(Work::Look(job, words, ViewerBox(Box::new(viewer))))
+    }
+
+    fn send(&self, work: Work) -> Result<(), Error> {
         let sender = self.sender.as_ref().ok_or(Error::Stopped)?;
         let taken =
             self.shared.outstanding.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
@@ -180,7 +215,7 @@ impl Scheduler {
         if taken.is_err() {
             return Err(Error::QueueFull { limit: self.limit });
         }
-        sender.send((job, ListenerBox(Box::new(listener)))).map_err(|_| {
+        sender.send(work).map_err(|_| {
             self.shared.outstanding.fetch_sub(1, Ordering::AcqRel);
             Error::Stopped
         })
@@ -228,22 +263,38 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    fn run(mut self, receiver: &Receiver<(Job, ListenerBox)>) {
+    fn run(mut self, receiver: &Receiver<Work>) {
         loop {
             self.publish();
             if self.batch.is_idle() {
-                let Ok((job, listener)) = receiver.recv() else { return };
-                self.take(job, listener);
+                let Ok(work) = receiver.recv() else { return };
+                self.begin(work);
             }
             loop {
                 match receiver.try_recv() {
-                    Ok((job, listener)) => self.take(job, listener),
+                    Ok(work) => self.begin(work),
                     Err(TryRecvError::Disconnected) if self.batch.is_idle() => return,
                     Err(TryRecvError::Disconnected | TryRecvError::Empty) => break,
                 }
             }
             self.expire();
             self.step();
+        }
+    }
+
+    fn begin(&mut self, work: Work) {
+        match work {
+            Work::Reply(job, listener) => self.take(job, listener),
+            Work::Look(job, words, viewer) => {
+                let late = job.deadline.is_some_and(|deadline| deadline <= Instant::now());
+                let lens = if late || job.cancel.is_cancelled() {
+                    Err(if late { Error::DeadlineExceeded } else { Error::Stopped })
+                } else {
+                    look(self.aki, &job, &words)
+                };
+                self.shared.outstanding.fetch_sub(1, Ordering::AcqRel);
+                (viewer.0)(lens);
+            }
         }
     }
 

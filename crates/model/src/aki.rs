@@ -131,7 +131,7 @@ impl Aki {
         }
         let tape = &Tape::of_prompts();
         let features = self.vision.forward(tape, pixels, tap)?;
-        let tokens = self.connector.forward(tape, &features)?;
+        let tokens = self.connector.forward(tape, &features, tap)?;
         tap.tensor("resampler.output", &tokens);
         Ok(tokens)
     }

@@ -59,4 +59,4 @@ pub use crate::error::Error;
 pub use crate::lora::Lora;
 pub use crate::parameter::{Parameter, Parameters};
 pub use crate::rope::{RopeConfig, RopeRegime, RopeScaling};
-pub use crate::tap::{NoTap, Tap};
+pub use crate::tap::{Attended, NoTap, Tap};

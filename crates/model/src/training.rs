@@ -235,7 +235,7 @@ impl Aki {
                 self.vision.forward(tape, &given, &mut NoTap)?
             }
         };
-        let tokens = self.connector.forward(tape, &features)?;
+        let tokens = self.connector.forward(tape, &features, &mut NoTap)?;
         let (images, len, hidden) = tokens.dims3()?;
         Ok(Some(tape.reshape(&tokens, &[images * len, hidden])?))
     }

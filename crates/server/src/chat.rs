@@ -67,7 +67,16 @@ fn question(app: &App, body: &[u8]) -> Result<Question, ApiError> {
     let mut wishes = Wishes::parse(&fields)?;
     wishes.top_logprobs = logprobs(&fields)?;
     check_format(&fields)?;
-    let (messages, sources) = messages(&fields)?;
+    let (Encoded { ids, layout }, images) = conversation(app, &fields)?;
+    Ok(Question { ids, layout, images, wishes, form: Form::Chat })
+}
+
+/// Reads the messages of a request and their images.
+///
+/// # Errors
+/// If they make no sense, are too many or too long.
+pub(crate) fn conversation(app: &App, fields: &Fields) -> Result<(Encoded, Vec<Image>), ApiError> {
+    let (messages, sources) = messages(fields)?;
     if sources.len() > app.options.max_images {
         let (found, most) = (sources.len(), app.options.max_images);
         let message = format!("the messages have {found} images, expected at most {most}");
@@ -76,15 +85,14 @@ fn question(app: &App, body: &[u8]) -> Result<Question, ApiError> {
     let model = &app.model;
     let encoded =
         ChatTemplate::default().encode(&model.tokenizer, &messages, model.num_vision_tokens);
-    let Encoded { ids, layout } =
-        encoded.map_err(|error| ApiError::invalid("messages", error.to_string()))?;
-    let (tokens, limit) = (layout.len(), model.max_positions);
+    let encoded = encoded.map_err(|error| ApiError::invalid("messages", error.to_string()))?;
+    let (tokens, limit) = (encoded.layout.len(), model.max_positions);
     if tokens > limit {
         return Err(ApiError::TooLong { tokens, limit });
     }
     let images = sources.iter().map(|source| image::read(app, source));
     let images: Vec<Image> = images.collect::<Result<_, _>>()?;
-    Ok(Question { ids, layout, images, wishes, form: Form::Chat })
+    Ok((encoded, images))
 }
 
 fn logprobs(fields: &Fields) -> Result<Option<usize>, ApiError> {

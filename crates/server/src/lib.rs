@@ -15,6 +15,7 @@ mod error;
 mod fields;
 mod guard;
 mod image;
+mod lens;
 mod metrics;
 mod page;
 mod reply;
@@ -108,6 +109,7 @@ pub fn router(model: Model, options: Options) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::handle))
         .route("/v1/completions", post(completion::handle))
+        .route("/v1/attention", post(lens::handle))
         .route("/v1/models", get(models))
         .route("/v1/models/{name}", get(model_of_name))
         .route("/metrics", get(metrics::handle))

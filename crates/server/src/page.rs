@@ -6,9 +6,22 @@ use axum::response::{IntoResponse, Response};
 
 use crate::error::ApiError;
 
-const INDEX: &str = include_str!("page/index.html");
-const SCRIPT: &str = include_str!("page/page.js");
-const STYLE: &str = include_str!("page/page.css");
+const INDEX: &[u8] = include_bytes!("page/index.html");
+
+/// What the page consists of besides.
+const FILES: [(&str, &str, &[u8]); 9] = [
+    ("page.js", SCRIPT, include_bytes!("page/page.js")),
+    ("lens.js", SCRIPT, include_bytes!("page/lens.js")),
+    ("parts.js", SCRIPT, include_bytes!("page/parts.js")),
+    ("store.js", SCRIPT, include_bytes!("page/store.js")),
+    ("page.css", "text/css; charset=utf-8", include_bytes!("page/page.css")),
+    ("flat.jpg", PICTURE, include_bytes!("page/flat.jpg")),
+    ("room.jpg", PICTURE, include_bytes!("page/room.jpg")),
+    ("sign.jpg", PICTURE, include_bytes!("page/sign.jpg")),
+    ("chart.jpg", PICTURE, include_bytes!("page/chart.jpg")),
+];
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const PICTURE: &str = "image/jpeg";
 
 /// Returns the page.
 pub(crate) async fn index() -> Response {
@@ -17,13 +30,11 @@ pub(crate) async fn index() -> Response {
 
 /// Returns a file of the page.
 pub(crate) async fn file(Path(file): Path<String>) -> Result<Response, ApiError> {
-    match file.as_str() {
-        "page.js" => Ok(respond("text/javascript; charset=utf-8", SCRIPT)),
-        "page.css" => Ok(respond("text/css; charset=utf-8", STYLE)),
-        _ => Err(ApiError::NotFound),
-    }
+    let found = FILES.iter().find(|(name, _, _)| *name == file);
+    let (_, kind, body) = found.ok_or(ApiError::NotFound)?;
+    Ok(respond(kind, body))
 }
 
-fn respond(kind: &'static str, body: &'static str) -> Response {
+fn respond(kind: &'static str, body: &'static [u8]) -> Response {
     ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-cache")], body).into_response()
 }

@@ -92,7 +92,11 @@ fn stream_usage(fields: &Fields) -> Result<bool, ApiError> {
     }
 }
 
-fn policy(fields: &Fields) -> Result<AttentionPolicy, ApiError> {
+/// Reads who may look at whom.
+///
+/// # Errors
+/// If there is no such policy.
+pub(crate) fn policy(fields: &Fields) -> Result<AttentionPolicy, ApiError> {
     let Some(name) = fields.text("attention")? else { return Ok(AttentionPolicy::default()) };
     AttentionPolicy::ALL.into_iter().find(|policy| policy.name() == name).ok_or_else(|| {
         let names: Vec<_> = AttentionPolicy::ALL.iter().map(|policy| policy.name()).collect();

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::config::hf;
 use crate::tape::Tape;
 use crate::weights::Weights;
-use crate::{AkiConfig, Error, SiglipConfig};
+use crate::{AkiConfig, Error, SiglipConfig, Tap};
 
 /// Makes a connector's settings from the section `connector` of the configuration.
 type Parse = fn(&Value) -> Result<Arc<dyn Settings>, Error>;
@@ -28,7 +28,7 @@ const CONNECTORS: [(&str, Parse); 2] =
 /// What turns features into vision tokens.
 pub(crate) trait Connector: fmt::Debug + Send + Sync {
     /// Returns the vision tokens. `// [images, patches, vision width] -> [images, tokens, hidden]`
-    fn forward(&self, tape: &Tape, features: &Tensor) -> Result<Tensor, Error>;
+    fn forward(&self, tape: &Tape, features: &Tensor, tap: &mut dyn Tap) -> Result<Tensor, Error>;
 }
 
 /// The settings of one kind of connector.

@@ -14,7 +14,7 @@ use crate::norm::LayerNorm;
 use crate::ops::Heads;
 use crate::tape::{Part, Tape};
 use crate::weights::{Weight, Weights};
-use crate::{AkiConfig, Error, SiglipConfig};
+use crate::{AkiConfig, Attended, Error, SiglipConfig, Tap};
 
 /// The epsilon of `PyTorch`'s layer normalisation.
 const EPS: f64 = 1e-5;
@@ -139,12 +139,13 @@ impl Settings for PerceiverConfig {
 }
 
 impl Connector for Perceiver {
-    fn forward(&self, tape: &Tape, features: &Tensor) -> Result<Tensor, Error> {
+    fn forward(&self, tape: &Tape, features: &Tensor, tap: &mut dyn Tap) -> Result<Tensor, Error> {
         let images = features.dim(0)?;
         let parts = Part::repeated(&self.plan, images);
         let mut x = tape.for_each(&self.latents, images)?; // [images, latents, width]
-        for layer in &self.layers {
-            x = layer.forward(tape, &x, features, &parts)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let tap: &mut dyn Tap = &mut *tap;
+            x = layer.forward(tape, &x, features, (&parts, index, tap))?;
         }
         self.projection.forward(tape, &self.norm.forward(tape, &x)?)
     }
@@ -174,7 +175,7 @@ impl Layer {
         tape: &Tape,
         x: &Tensor,
         features: &Tensor,
-        parts: &Arc<[Part]>,
+        (parts, index, tap): (&Arc<[Part]>, usize, &mut dyn Tap),
     ) -> Result<Tensor, Error> {
         let media = self.norm_media.forward(tape, features)?;
         let latents = self.norm_latents.forward(tape, x)?;
@@ -183,6 +184,11 @@ impl Layer {
         let inner = self.heads.query * self.heads.dim;
         let [k, v] = tape.split(&kv, [inner, inner])?;
         let attended = tape.attention([&q, &k, &v], parts, self.heads)?;
+        for (image, Part { plan, .. }) in parts.iter().enumerate() {
+            let (q, keys) = (q.get(image)?, k.get(image)?);
+            let call = Attended { q: &q, keys: &keys, plan, heads: self.heads };
+            tap.attention(&format!("resampler.layer.{index}"), &call)?;
+        }
         let x = tape.add(x, &self.to_out.forward(tape, &attended)?)?;
         let inner = self.ff_in.forward(tape, &self.ff_norm.forward(tape, &x)?)?;
         let inner = tape.gelu_erf(&inner)?;

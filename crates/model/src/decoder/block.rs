@@ -11,7 +11,7 @@ use crate::norm::RmsNorm;
 use crate::ops::Heads;
 use crate::tape::{Part, Tape};
 use crate::weights::Weights;
-use crate::{DecoderConfig, Error, ops};
+use crate::{Attended, DecoderConfig, Error, Tap, ops};
 
 /// Attention and a gated feed-forward layer, each after a norm and added to its input.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(crate) enum Batch<'a, 'b> {
     /// As they are computed, for every sequence whole: in training.
     Whole(&'a Arc<[Part]>),
     /// In the type of the weights, some of them in caches: in inference.
-    Stored { sequences: &'a mut [Sequence<'b>], layer: usize },
+    Stored { sequences: &'a mut [Sequence<'b>], layer: usize, tap: &'a mut dyn Tap },
 }
 
 impl Block {
@@ -91,8 +91,8 @@ impl Block {
         let (q, k) = (tape.rope(&q, angles)?, tape.rope(&k, angles)?);
         let attended = match batch {
             Batch::Whole(parts) => tape.attention([&q, &k, &v], parts, self.heads)?,
-            Batch::Stored { sequences, layer } => {
-                self.attend_stored([&q, &k, &v], sequences, layer)?
+            Batch::Stored { sequences, layer, tap } => {
+                self.attend_stored([&q, &k, &v], sequences, (layer, tap))?
             }
         };
         self.o_proj.forward(tape, &attended)
@@ -103,7 +103,7 @@ impl Block {
         &self,
         [q, k, v]: [&Tensor; 3],
         sequences: &mut [Sequence<'_>],
-        layer: usize,
+        (layer, tap): (usize, &mut dyn Tap),
     ) -> Result<Tensor, Error> {
         let mut outs = Vec::with_capacity(sequences.len());
         let mut start = 0;
@@ -116,6 +116,8 @@ impl Block {
                 // Rounded as a cache would, so that having one changes nothing.
                 None => (k.to_dtype(self.dtype())?, v.to_dtype(self.dtype())?),
             };
+            let call = Attended { q: &q, keys: &k, plan: sequence.plan, heads: self.heads };
+            tap.attention(&format!("layer.{layer}"), &call)?;
             outs.push(ops::attention(&q, &k, &v, sequence.plan, self.heads)?);
             start += rows;
         }

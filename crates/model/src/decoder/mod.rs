@@ -77,7 +77,7 @@ impl Decoder {
         let tape = if are_steps { Tape::off() } else { Tape::of_prompts() };
         let mut x = embeddings.clone();
         for (index, block) in self.blocks.iter().enumerate() {
-            let batch = Batch::Stored { sequences: &mut *batch, layer: index };
+            let batch = Batch::Stored { sequences: &mut *batch, layer: index, tap: &mut *tap };
             x = block.forward(&tape, &x, &angles, batch)?;
             if index + 1 < self.blocks.len() {
                 tap.tensor(&format!("layer.{index}"), &x);
