@@ -44,16 +44,11 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 
 /// Returns the path of the release binary.
 pub(crate) fn binary(workspace: &Workspace) -> Result<PathBuf> {
-    built(workspace, "release")
-}
-
-/// Returns the path of the program that a profile's build writes.
-pub(crate) fn built(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
     let mut command = workspace.command("cargo");
     command.args(["metadata", "--format-version", "1", "--no-deps"]);
     let metadata: Value = serde_json::from_str(&output(command)?)?;
     let target = metadata["target_directory"].as_str().context("cargo names a target directory")?;
-    Ok(Path::new(target).join(profile).join(format!("aki{}", std::env::consts::EXE_SUFFIX)))
+    Ok(Path::new(target).join("release").join(format!("aki{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// Asks one question of the goldens and compares the answer.

@@ -96,7 +96,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         println!("skipped: no Chromium; Debian has it in chromium");
         return Ok(());
     };
-    cargo(workspace, &["build", "--quiet", "-p", "cli"])?;
+    cargo(workspace, &["build", "--quiet", "--release", "--package", "cli"])?;
     let screenshots = workspace.path("target/page");
     std::fs::create_dir_all(&screenshots)?;
     let (mut server, address) = serve(workspace)?;
@@ -107,7 +107,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 }
 
 fn serve(workspace: &Workspace) -> Result<(Child, String)> {
-    let program = miniature::built(workspace, "debug")?;
+    let program = miniature::binary(workspace)?;
     let mut command = workspace.command(&program.display().to_string());
     let mut child = command.args(["serve", "--port", "0"]).stderr(Stdio::piped()).spawn()?;
     let mut lines = BufReader::new(child.stderr.take().context("piped")?).lines();
