@@ -95,6 +95,7 @@ fn train(
     let num_vision_tokens = config.num_vision_tokens;
     let context =
         SourceContext::new(tokenizer, template, preprocessor, num_vision_tokens, recipe.seed);
+    let context = SourceContext { num_patches: config.vision.num_patches(), ..context };
     let num_threads = recipe.compute.loader_threads.unwrap_or(LOADER_THREADS);
     let mut feed = RecipeFeed::new(recipe, phases, context, (num_threads, &*group))?;
     if is_first {

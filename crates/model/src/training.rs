@@ -127,7 +127,54 @@ impl Aki {
         sink: &mut GradientSink<'_>,
     ) -> Result<Loss, Error> {
         let tape = Tape::on(options);
-        let (hidden, targets) = self.predictions(&tape, batch, images)?;
+        let predictions = self.predictions(&tape, batch, images)?;
+        self.descend(tape, predictions, sink)
+    }
+
+    /// Returns the loss of naming what patches show, and its gradients as [`Self::gradients`] does.
+    ///
+    /// Every patch is read as if it were a vision token and the decoder had no layers: its features
+    /// go through the connector's projection and the final norm to the head, which should give the
+    /// patch's label. This teaches a vision encoder that knows nothing yet, long before captions do.
+    /// `// pixels [images, 3, size, size], labels [images][patches]`
+    ///
+    /// # Errors
+    /// If labels and images do not belong together, no patch has a label, or the sink fails.
+    pub fn region_gradients(
+        &self,
+        labels: &[&[Option<u32>]],
+        images: Images<'_>,
+        options: StepOptions,
+        sink: &mut GradientSink<'_>,
+    ) -> Result<Loss, Error> {
+        let tape = Tape::on(options);
+        let predictions = self.region_predictions(&tape, labels, images)?;
+        self.descend(tape, predictions, sink)
+    }
+
+    /// Returns the same loss as [`Self::region_gradients`] without gradients.
+    ///
+    /// # Errors
+    /// As [`Self::region_gradients`].
+    pub fn region_loss(
+        &self,
+        labels: &[&[Option<u32>]],
+        images: Images<'_>,
+        options: StepOptions,
+    ) -> Result<Loss, Error> {
+        let tape = Tape::forward_only(options);
+        let (hidden, targets) = self.region_predictions(&tape, labels, images)?;
+        let (sum, _) = self.vocabulary.loss(&tape, &hidden, &targets, None)?;
+        Ok(mean(sum, targets.len()))
+    }
+
+    /// Returns the loss of predictions and hands out the gradients.
+    fn descend(
+        &self,
+        tape: Tape,
+        (hidden, targets): (Tensor, Vec<u32>),
+        sink: &mut GradientSink<'_>,
+    ) -> Result<Loss, Error> {
         let mut forward = |name: &str, gradient| sink(name, gradient);
         let mut gradients = Gradients::new(&mut forward);
         let head = self.vocabulary.head_parameters();
@@ -171,6 +218,34 @@ impl Aki {
         let plans: Vec<_> = batch.iter().map(|sequence| sequence.plan).collect();
         let hidden = self.decoder.forward_whole(tape, &embeddings, &plans)?;
         Ok((tape.select_rows(&hidden, rows)?, targets))
+    }
+
+    /// Returns the hidden states of the patches that have a label, and the labels.
+    fn region_predictions(
+        &self,
+        tape: &Tape,
+        labels: &[&[Option<u32>]],
+        images: Images<'_>,
+    ) -> Result<(Tensor, Vec<u32>), Error> {
+        let features = self.features(tape, images, labels.len())?;
+        let projected = self.connector.project(tape, &features)?;
+        let (images, patches, hidden) = projected.dims3()?;
+        let (mut rows, mut targets) = (Vec::new(), Vec::new());
+        for (image, labels) in labels.iter().enumerate() {
+            count("labels of an image's patches", patches, labels.len())?;
+            for (patch, label) in labels.iter().enumerate() {
+                if let Some(label) = label {
+                    rows.push((image * patches + patch) as u32);
+                    targets.push(*label);
+                }
+            }
+        }
+        if rows.is_empty() {
+            return Err(Error::NoLabels);
+        }
+        let projected = tape.reshape(&projected, &[images * patches, hidden])?;
+        let hidden = self.decoder.norm(tape, &tape.select_rows(&projected, rows)?)?;
+        Ok((hidden, targets))
     }
 
     /// Returns the decoder's input of a whole batch. `// [positions, hidden]`
@@ -217,27 +292,35 @@ impl Aki {
         images: Images<'_>,
         num_images: usize,
     ) -> Result<Option<Tensor>, Error> {
-        let (Images::Pixels(given) | Images::Features(given)) = images;
-        count("images", num_images, given.dim(0)?)?;
         if num_images == 0 {
+            let (Images::Pixels(given) | Images::Features(given)) = images;
+            count("images", 0, given.dim(0)?)?;
             return Ok(None);
         }
-        let given = given.to_device(self.device())?;
-        let features = match images {
-            Images::Features(_) => {
-                let (_, patches, width) = given.dims3()?;
-                count("patches of an image", self.config().vision.num_patches(), patches)?;
-                count("elements of a feature", self.config().vision.hidden_size, width)?;
-                given
-            }
-            Images::Pixels(_) => {
-                self.check_pixels(&given)?;
-                self.vision.forward(tape, &given, &mut NoTap)?
-            }
-        };
+        let features = self.features(tape, images, num_images)?;
         let tokens = self.connector.forward(tape, &features, &mut NoTap)?;
         let (images, len, hidden) = tokens.dims3()?;
         Ok(Some(tape.reshape(&tokens, &[images * len, hidden])?))
+    }
+
+    /// Returns what the vision encoder makes of all images. `// [images, patches, width]`
+    fn features(
+        &self,
+        tape: &Tape,
+        images: Images<'_>,
+        num_images: usize,
+    ) -> Result<Tensor, Error> {
+        let (Images::Pixels(given) | Images::Features(given)) = images;
+        count("images", num_images, given.dim(0)?)?;
+        let given = given.to_device(self.device())?;
+        if let Images::Pixels(_) = images {
+            self.check_pixels(&given)?;
+            return self.vision.forward(tape, &given, &mut NoTap);
+        }
+        let (_, patches, width) = given.dims3()?;
+        count("patches of an image", self.config().vision.num_patches(), patches)?;
+        count("elements of a feature", self.config().vision.hidden_size, width)?;
+        Ok(given)
     }
 }
 

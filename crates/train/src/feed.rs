@@ -40,7 +40,12 @@ impl RecipeFeed {
         }
         for data in recipe.validation.iter().flat_map(|validation| &validation.data) {
             let of_instructions = instruct::names().contains(&data.name.as_str());
-            let kind = if of_instructions { StageKind::Instructions } else { StageKind::Captions };
+            let is_of_regions = phases.iter().all(|phase| phase.stage.kind == StageKind::Regions);
+            let kind = match (of_instructions, is_of_regions) {
+                (true, _) => StageKind::Instructions,
+                (false, true) => StageKind::Regions,
+                (false, false) => StageKind::Captions,
+            };
             check_data(std::slice::from_ref(data), kind)?;
         }
         let (rank, world) = (group.rank(), group.world());

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use sequence::{AttentionPolicy, Layout, Role, TokenId};
 use serde_json::json;
 use train::Learner;
-use train::data::Sample;
+use train::data::{Sample, Target};
 use train::learner::{AkiFiles, AkiLearner, AkiTraining};
 use train::optimizer::{AdamW, AdamWConfig};
 use train::parallel::{Alone, Plan};
@@ -140,6 +140,7 @@ fn samples() -> Vec<Sample> {
         layout: Layout::new().text(Role::User, len),
         labels: (row * len..(row + 1) * len).map(|at| Some(id(at))).collect(),
         pixels: Vec::new(),
+        target: Target::Text,
     };
     (0..rows).map(sample).collect()
 }

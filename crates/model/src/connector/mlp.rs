@@ -9,7 +9,7 @@ use super::{Connector, Settings};
 use crate::linear::Linear;
 use crate::tape::Tape;
 use crate::weights::Weights;
-use crate::{AkiConfig, Error, SiglipConfig, Tap};
+use crate::{AkiConfig, Error, NoTap, SiglipConfig, Tap};
 
 /// There is nothing to set: the widths are those of the two models.
 #[derive(Debug)]
@@ -63,5 +63,9 @@ impl Connector for Mlp {
     fn forward(&self, tape: &Tape, features: &Tensor, _tap: &mut dyn Tap) -> Result<Tensor, Error> {
         let inner = tape.gelu_erf(&self.first.forward(tape, features)?)?;
         self.second.forward(tape, &inner)
+    }
+
+    fn project(&self, tape: &Tape, features: &Tensor) -> Result<Tensor, Error> {
+        self.forward(tape, features, &mut NoTap)
     }
 }

@@ -29,6 +29,10 @@ const CONNECTORS: [(&str, Parse); 2] =
 pub(crate) trait Connector: fmt::Debug + Send + Sync {
     /// Returns the vision tokens. `// [images, patches, vision width] -> [images, tokens, hidden]`
     fn forward(&self, tape: &Tape, features: &Tensor, tap: &mut dyn Tap) -> Result<Tensor, Error>;
+
+    /// Returns the features themselves in the decoder's width, each as its vision token would be.
+    /// `// [images, patches, vision width] -> [images, patches, hidden]`
+    fn project(&self, tape: &Tape, features: &Tensor) -> Result<Tensor, Error>;
 }
 
 /// The settings of one kind of connector.

@@ -147,7 +147,11 @@ impl Connector for Perceiver {
             let tap: &mut dyn Tap = &mut *tap;
             x = layer.forward(tape, &x, features, (&parts, index, tap))?;
         }
-        self.projection.forward(tape, &self.norm.forward(tape, &x)?)
+        self.project(tape, &x)
+    }
+
+    fn project(&self, tape: &Tape, features: &Tensor) -> Result<Tensor, Error> {
+        self.projection.forward(tape, &self.norm.forward(tape, features)?)
     }
 }
 

@@ -115,7 +115,12 @@ impl Decoder {
             x = tape
                 .part(&x, move |tape, x| block.forward(tape, x, &angles, Batch::Whole(&parts)))?;
         }
-        self.norm.forward(tape, &x)
+        self.norm(tape, &x)
+    }
+
+    /// Returns hidden states after the final norm. `// [rows, hidden]`
+    pub(crate) fn norm(&self, tape: &Tape, x: &Tensor) -> Result<Tensor, Error> {
+        self.norm.forward(tape, x)
     }
 
     /// Returns the cosines and sines of all rows of a batch. `// [tokens, head_dim / 2]`

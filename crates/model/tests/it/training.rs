@@ -285,13 +285,9 @@ fn adapters_start_without_effect_and_alone_are_trained() {
 }
 
 /// The slope of the loss along each gradient is its length.
-fn assert_slope(what: &str, aki: &Aki, parameters: &Parameters, rows: &[Row], pixels: &Tensor) {
+fn assert_slope(what: &str, parameters: &Parameters, found: &Gradients, loss: &dyn Fn() -> f32) {
     // What the sums of a loss near 6 lose in f32.
     const NOISE: f64 = 4e-6;
-    let plans = plans(rows, AttentionPolicy::ModalityMutual);
-    let batch = sequences(rows, &plans);
-    let (_, found) = gradients(aki, rows, pixels, StepOptions::default());
-    assert_eq!(found.len(), parameters.len(), "{what}");
     for parameter in parameters.iter() {
         let gradient = &found[parameter.name()];
         let length = |values: &[f32]| {
@@ -309,11 +305,9 @@ fn assert_slope(what: &str, aki: &Aki, parameters: &Parameters, rows: &[Row], pi
                     *value += (times * step / expected * f64::from(*gradient)) as f32;
                 }
             });
-            let loss = aki
-                .loss(&batch, Images::Pixels(pixels), StepOptions::default())
-                .expect("the batch is sound");
+            let loss = loss();
             parameter.change(&mut |values| values.copy_from_slice(&original));
-            f64::from(loss.mean)
+            f64::from(loss)
         };
         let slope = (loss_at(1.0) - loss_at(-1.0)) / (2.0 * step);
         let (error, allowed) = ((slope - expected).abs(), 0.02 * expected + NOISE / step);
@@ -350,7 +344,67 @@ fn gradients_of_every_family_and_connector_are_slopes_of_the_loss() {
         let trained = Trained::of(&|_| true);
         let (aki, parameters) =
             Aki::load_trainable(config, &checkpoint, LoadOptions::default(), &trained).unwrap();
-        assert_slope(family, &aki, &parameters, &rows, &pixels);
+        let plans = plans(&rows, AttentionPolicy::ModalityMutual);
+        let batch = sequences(&rows, &plans);
+        let (images, options) = (Images::Pixels(&pixels), StepOptions::default());
+        let (_, found) = gradients(&aki, &rows, &pixels, options);
+        assert_eq!(found.len(), parameters.len(), "{family}");
+        let loss = || aki.loss(&batch, images, options).unwrap().mean;
+        assert_slope(family, &parameters, &found, &loss);
+    }
+}
+
+#[test]
+fn gradients_of_naming_patches_are_slopes_of_the_loss_and_reach_no_layer_of_the_decoder() {
+    let is_passed = |name: &str| {
+        let is_of_layers =
+            name.contains("model.layers.") || name.contains("vision_tokenizer.layers");
+        !is_of_layers && !name.contains("embed_tokens") && !name.ends_with("latents")
+    };
+    for connector in ["perceiver", "mlp"] {
+        let mut json: serde_json::Value =
+            serde_json::from_str(&support::config_json("gqa")).expect("the golden is JSON");
+        if connector == "mlp" {
+            json["connector"] = serde_json::json!({"type": "mlp"});
+            json["num_vision_tokens"] = 16.into();
+        }
+        let config = AkiConfig::from_json(&json.to_string()).expect("the configuration is sound");
+        let checkpoint = checkpoint_of(&random_tensors(&config, 3));
+        let trained = Trained::of(&is_passed);
+        let (aki, parameters) =
+            Aki::load_trainable(config, &checkpoint, LoadOptions::default(), &trained).unwrap();
+        let golden = support::open("gqa", "train_batch.safetensors");
+        let pixels = support::pixels(&golden).narrow(0, 0, 2).unwrap();
+        let (images, options) = (Images::Pixels(&pixels), StepOptions::default());
+        // Some patches have no label.
+        let labels: Vec<Vec<_>> = (0..2)
+            .map(|image| (0..16).map(|at| (at % 3 > 0).then_some(at + image)).collect())
+            .collect();
+        let labels: Vec<&[Option<u32>]> = labels.iter().map(Vec::as_slice).collect();
+        let mut found = Gradients::new();
+        let mut sink = |name: &str, gradient: Vec<f32>| {
+            found.insert(name.to_owned(), gradient);
+            Ok(())
+        };
+        let loss = aki.region_gradients(&labels, images, options, &mut sink).unwrap();
+        assert_eq!(loss, aki.region_loss(&labels, images, options).unwrap());
+        assert_eq!(loss.num_labels, 20);
+        assert_eq!(found.len(), parameters.len(), "{connector}");
+        let loss = || aki.region_loss(&labels, images, options).unwrap().mean;
+        assert_slope(connector, &parameters, &found, &loss);
+
+        let refused = |labels: &[&[Option<u32>]]| {
+            aki.region_loss(labels, images, options).unwrap_err().to_string()
+        };
+        assert!(
+            refused(&labels[1..]).contains("needs 1 images, found 2"),
+            "{}",
+            refused(&labels[1..])
+        );
+        let short = [labels[0], &labels[1][1..]];
+        assert!(refused(&short).contains("needs 16 labels of an image's patches, found 15"));
+        let none: &[Option<u32>] = &[None; 16];
+        assert_eq!(refused(&[none, none]), "no position of the batch has a label");
     }
 }
 

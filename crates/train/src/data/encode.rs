@@ -142,12 +142,33 @@ impl Encoder {
         target: &str,
         has_image: bool,
     ) -> Result<EncodedText, Error> {
+        self.conversation(&[(input.to_owned(), target.to_owned())], has_image)
+    }
+
+    /// Encodes a conversation, turns of an input and its reply, as [`Self::instruction`] does for
+    /// one. The image is in the first turn. Of every reply all tokens are to be learned, and after
+    /// them EOS, also where the template closes the reply with another token.
+    ///
+    /// # Errors
+    /// If there is no turn, or the vocabulary cannot represent the text.
+    pub fn conversation(
+        &self,
+        turns: &[(String, String)],
+        has_image: bool,
+    ) -> Result<EncodedText, Error> {
+        let Some(((input, target), further)) = turns.split_first() else {
+            return Err(Error::Empty { stream: "a conversation".to_owned() });
+        };
         let content = match (has_image, self.config.order) {
             (false, _) => vec![Part::Text(input.to_owned())],
             (true, SegmentOrder::ImageText) => vec![Part::Image, Part::Text(format!("\n{input}"))],
             (true, SegmentOrder::TextImage) => vec![Part::Text(format!("{input}\n")), Part::Image],
         };
-        let messages = [Message::user(content), Message::assistant(target)];
+        let mut messages = vec![Message::user(content), Message::assistant(target)];
+        for (input, target) in further {
+            messages.push(Message::user(vec![Part::Text(input.clone())]));
+            messages.push(Message::assistant(target));
+        }
         let encoded = self.template.encode(&self.tokenizer, &messages, 1)?;
         let first = if self.template.system.is_some() { "<|system|>" } else { "<|user|>" };
         let roles = [self.special.system, self.special.user];
@@ -181,7 +202,13 @@ impl Encoder {
         for slot in layout.slots() {
             match slot.kind {
                 SpanKind::Text(_) if learn => {
-                    labels.extend(ids[slot.ids].iter().map(|id| Some(id.0)));
+                    for id in &ids[slot.ids] {
+                        // What closes a reply in a conversation is predicted as EOS, and what the
+                        // user says then is given.
+                        let closes = !learn_all && *id == self.special.end;
+                        labels.push(learn.then_some(if closes { self.end.0 } else { id.0 }));
+                        learn &= !closes;
+                    }
                 }
                 kind => {
                     // The mark itself is given, and only what follows it is learned.

@@ -15,6 +15,7 @@ pub mod instruct;
 mod loader;
 mod mixture;
 mod open;
+mod regions;
 mod rng;
 pub mod shards;
 mod shuffle;
@@ -29,10 +30,22 @@ pub use self::error::Error;
 pub use self::loader::{Batch, Loader, LoaderConfig, Share, furthest};
 pub use self::mixture::{Mixed, Mixture};
 pub use self::open::{SourceContext, check_data, open_source};
+pub use self::regions::RegionMaker;
 pub use self::rng::SampleRng;
 pub use self::shards::Shards;
 pub use self::shuffle::ShuffleConfig;
 pub use self::webdataset::{CaptionMaker, Part, RawSample, WebDataset, WebDatasetConfig};
+
+/// What the labels of a sample say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    /// The next token of the text.
+    #[default]
+    Text,
+    /// What a patch of the picture shows: the first position has no label, and those behind it
+    /// are the patches, row by row.
+    Regions,
+}
 
 /// One sequence to learn from.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +60,8 @@ pub struct Sample {
     pub labels: Vec<Option<u32>>,
     /// The pixel values of each image. `// [3, size, size]`
     pub pixels: Vec<Vec<f32>>,
+    /// What the labels say.
+    pub target: Target,
 }
 
 impl Sample {
@@ -56,7 +71,7 @@ impl Sample {
     pub fn new(key: impl Into<String>, text: EncodedText, mut pixels: Vec<Vec<f32>>) -> Self {
         let EncodedText { ids, layout, labels } = text;
         pixels.truncate(layout.num_images());
-        Self { key: key.into(), ids, layout, labels, pixels }
+        Self { key: key.into(), ids, layout, labels, pixels, target: Target::Text }
     }
 
     /// Returns how many positions have a label that a row before them predicts.

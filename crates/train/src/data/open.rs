@@ -12,7 +12,7 @@ use super::rng::mix;
 use super::shards::{StoreOptions, expand};
 use super::{
     Augment, CaptionKind, CaptionMaker, Encoder, EncoderConfig, Error, Mixed, Mixture, Part,
-    Shards, ShuffleConfig, Source, WebDataset, WebDatasetConfig,
+    RegionMaker, Shards, ShuffleConfig, Source, WebDataset, WebDatasetConfig, webdataset,
 };
 use crate::recipe::{DataRecipe, Stage, StageKind};
 
@@ -38,6 +38,9 @@ pub struct SourceContext {
     pub preprocessor: Preprocessor,
     /// How many positions an image takes.
     pub num_vision_tokens: usize,
+    /// Of how many patches of an image the vision encoder makes features; 0 where no regions are
+    /// learned.
+    pub num_patches: usize,
     /// The token that ends a text.
     pub end: String,
     /// How stores of shards are spoken to.
@@ -68,6 +71,7 @@ impl SourceContext {
             template,
             preprocessor,
             num_vision_tokens,
+            num_patches: 0,
             end,
             store: StoreOptions::new(),
             shuffle: ShuffleConfig::default(),
@@ -104,6 +108,13 @@ pub fn open_source(
         match stage.kind {
             StageKind::Captions => Augment::captions(),
             StageKind::Instructions => Augment::instructions(),
+            StageKind::Regions => {
+                return Err(Error::Setting {
+                    setting: "augment",
+                    found: "true".to_owned(),
+                    expected: "false where regions are learned, whose boxes do not move",
+                });
+            }
         }
     } else {
         Augment::default()
@@ -114,8 +125,10 @@ pub fn open_source(
         .par_iter()
         .enumerate()
         .map(|(index, recipe)| {
+            check_turns(recipe, stage.kind)?;
             let source = match stage.kind {
                 StageKind::Captions => opener.captions(recipe, index)?,
+                StageKind::Regions => opener.regions(recipe, index)?,
                 StageKind::Instructions => opener.instructions(recipe, index)?,
             };
             Ok(Mixed { name: recipe.name.clone(), weight: recipe.weight, source })
@@ -135,10 +148,15 @@ pub fn open_source(
 pub fn check_data(data: &[DataRecipe], kind: StageKind) -> Result<(), Error> {
     for recipe in data {
         check_weight(&recipe.name, recipe.weight)?;
+        check_turns(recipe, kind)?;
         match kind {
             StageKind::Instructions => instruct::check(recipe)?,
-            StageKind::Captions => {
-                caption_kind(recipe)?;
+            StageKind::Captions | StageKind::Regions => {
+                if kind == StageKind::Captions {
+                    caption_kind(recipe)?;
+                } else {
+                    check_regions(recipe)?;
+                }
                 for pattern in &recipe.shards {
                     expand(pattern)?;
                 }
@@ -146,6 +164,24 @@ pub fn check_data(data: &[DataRecipe], kind: StageKind) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Checks that conversations are of questions.
+fn check_turns(recipe: &DataRecipe, kind: StageKind) -> Result<(), Error> {
+    let expected = match (recipe.turns, kind) {
+        (0, _) => "at least 1",
+        (1, _) | (_, StageKind::Instructions) => return Ok(()),
+        _ => "1 where no questions are learned",
+    };
+    Err(Error::Setting { setting: "turns", found: recipe.turns.to_string(), expected })
+}
+
+/// Checks that a set says where in its pictures things are.
+fn check_regions(recipe: &DataRecipe) -> Result<(), Error> {
+    match caption_kind(recipe)? {
+        CaptionKind::Grounding => Ok(()),
+        _ => Err(Error::UnknownSet { name: recipe.name.clone(), known: vec!["grounding"] }),
+    }
 }
 
 /// Returns where a caption set has its captions.
@@ -171,6 +207,29 @@ struct Opener<'a> {
 impl Opener<'_> {
     fn captions(&self, recipe: &DataRecipe, index: usize) -> Result<Box<dyn Source>, Error> {
         let kind = caption_kind(recipe)?;
+        let make = CaptionMaker {
+            encoder: self.encoder.clone(),
+            preprocessor: self.context.preprocessor,
+            augment: self.augment,
+            kind,
+        };
+        self.shards(recipe, index, make.into_make())
+    }
+
+    fn regions(&self, recipe: &DataRecipe, index: usize) -> Result<Box<dyn Source>, Error> {
+        check_regions(recipe)?;
+        let SourceContext { tokenizer, preprocessor, num_patches, .. } = self.context;
+        let make = RegionMaker::new(tokenizer.clone(), *preprocessor, *num_patches)?;
+        self.shards(recipe, index, make.into_make())
+    }
+
+    /// Opens the shards of a set.
+    fn shards(
+        &self,
+        recipe: &DataRecipe,
+        index: usize,
+        make: Arc<webdataset::Make>,
+    ) -> Result<Box<dyn Source>, Error> {
         let shards = Shards::find(&recipe.shards, self.context.store.clone())?;
         tracing::info!(name = recipe.name, shards = shards.len(), "opened a caption set");
         let config = WebDatasetConfig {
@@ -180,13 +239,7 @@ impl Opener<'_> {
             part: self.context.part,
             ..WebDatasetConfig::default()
         };
-        let make = CaptionMaker {
-            encoder: self.encoder.clone(),
-            preprocessor: self.context.preprocessor,
-            augment: self.augment,
-            kind,
-        };
-        Ok(Box::new(WebDataset::new(shards, config, make.into_make())?))
+        Ok(Box::new(WebDataset::new(shards, config, make)?))
     }
 
     fn instructions(&self, recipe: &DataRecipe, index: usize) -> Result<Box<dyn Source>, Error> {
@@ -200,6 +253,12 @@ impl Opener<'_> {
             augment: self.augment,
         };
         let seed = mix(mix(self.context.seed, index as u64), self.context.part.index as u64);
-        Ok(Box::new(InstructionStream::new(&recipe.name, set, Arc::new(maker), seed)?))
+        Ok(Box::new(InstructionStream::new(
+            &recipe.name,
+            set,
+            Arc::new(maker),
+            recipe.turns,
+            seed,
+        )?))
     }
 }

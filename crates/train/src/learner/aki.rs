@@ -11,7 +11,7 @@ use model::{Aki, AkiConfig, LoadOptions, Lora, Parameter, Parameters};
 use sequence::{AttentionPlan, AttentionPolicy};
 
 use super::{BatchLoss, GradientSink, Learner, ParameterSpec};
-use crate::data::Sample;
+use crate::data::{Sample, Target};
 use crate::learner::features::EncodedImages;
 use crate::learner::lora;
 use crate::recipe::{self, ComputeRecipe, LoraRecipe, ModelRecipe, Recipe};
@@ -190,14 +190,23 @@ impl AkiLearner {
                 labels: &sample.labels,
             })
             .collect();
+        self.with_images(batch, |images| compute(&sequences, images))
+    }
+
+    /// Calls `compute` with the images of a micro-batch.
+    fn with_images(
+        &self,
+        batch: &[Sample],
+        compute: impl FnOnce(Images<'_>) -> Result<Loss, Error>,
+    ) -> Result<BatchLoss, Error> {
         let images: Vec<&[f32]> =
             batch.iter().flat_map(|sample| &sample.pixels).map(Vec::as_slice).collect();
         let loss = if let Some(encoded) = self.images.as_ref().filter(|_| !images.is_empty()) {
             let mut encoded = encoded.lock().unwrap_or_else(PoisonError::into_inner);
             let features = encoded.of(&self.aki, &images)?;
-            compute(&sequences, Images::Features(&features))?
+            compute(Images::Features(&features))?
         } else {
-            compute(&sequences, Images::Pixels(&stack(&images, &self.aki)?))?
+            compute(Images::Pixels(&stack(&images, &self.aki)?))?
         };
         Ok(BatchLoss { mean: loss.mean, num_labels: loss.num_labels })
     }
@@ -213,23 +222,33 @@ impl Learner for AkiLearner {
     }
 
     fn gradients(&self, batch: &[Sample], sink: &mut GradientSink<'_>) -> Result<BatchLoss, Error> {
-        self.with_batch(batch, |sequences, images| {
-            let mut failed = None;
-            let mut take = |name: &str, gradient: Vec<f32>| {
-                if failed.is_none() {
-                    failed = sink(name, gradient).err();
-                }
-                Ok(())
-            };
-            let loss = self.aki.gradients(sequences, images, self.options, &mut take)?;
-            failed.map_or(Ok(loss), Err)
-        })
+        let (aki, options) = (&self.aki, self.options);
+        let mut failed = None;
+        let mut take = |name: &str, gradient: Vec<f32>| {
+            if failed.is_none() {
+                failed = sink(name, gradient).err();
+            }
+            Ok(())
+        };
+        let loss = if let Some(labels) = regions(batch) {
+            let images =
+                |images: Images<'_>| Ok(aki.region_gradients(&labels, images, options, &mut take)?);
+            self.with_images(batch, images)?
+        } else {
+            self.with_batch(batch, |sequences, images| {
+                Ok(aki.gradients(sequences, images, options, &mut take)?)
+            })?
+        };
+        failed.map_or(Ok(loss), Err)
     }
 
     fn loss(&self, batch: &[Sample]) -> Result<BatchLoss, Error> {
-        self.with_batch(batch, |sequences, images| {
-            Ok(self.aki.loss(sequences, images, self.options)?)
-        })
+        let (aki, options) = (&self.aki, self.options);
+        if let Some(labels) = regions(batch) {
+            return self
+                .with_images(batch, |images| Ok(aki.region_loss(&labels, images, options)?));
+        }
+        self.with_batch(batch, |sequences, images| Ok(aki.loss(sequences, images, options)?))
     }
 
     fn change(&self, name: &str, change: &mut (dyn FnMut(&mut [f32]) + Send)) -> Result<(), Error> {
@@ -279,6 +298,14 @@ impl Learner for AkiLearner {
     fn model(&self) -> Option<&Aki> {
         Some(&self.aki)
     }
+}
+
+/// Returns the labels of all patches, if those are what a micro-batch is to learn; a micro-batch is
+/// of one phase, whose samples are all of one kind.
+fn regions(batch: &[Sample]) -> Option<Vec<&[Option<u32>]>> {
+    let is_of_regions = batch.first().is_some_and(|sample| sample.target == Target::Regions);
+    is_of_regions
+        .then(|| batch.iter().map(|sample| sample.labels.get(1..).unwrap_or_default()).collect())
 }
 
 /// Returns pixel values as one tensor. `// [images, 3, size, size]`

@@ -156,7 +156,7 @@ impl Stage {
     /// Returns the most tokens of a text.
     pub fn max_text_tokens(&self) -> usize {
         self.max_text_tokens.unwrap_or(match self.kind {
-            StageKind::Captions => 128,
+            StageKind::Captions | StageKind::Regions => 128,
             StageKind::Instructions => 512,
         })
     }
@@ -168,6 +168,10 @@ impl Stage {
 pub enum StageKind {
     /// Pictures and what they show.
     Captions,
+    /// Pictures and what each region of them shows: every patch names what it is a part of, with the
+    /// decoder's layers left out. It is not one of the paper's stages: it is for a vision encoder
+    /// that has no pretrained weights.
+    Regions,
     /// Questions and answers.
     Instructions,
 }
@@ -206,6 +210,20 @@ pub struct DataRecipe {
     /// The folder of the pictures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<PathBuf>,
+    /// How many questions about one picture, at most, are turns of one sample, as in the training
+    /// data of `LLaVA`-1.5 (arXiv 2310.03744, section 3.3): a picture is then paid for once. 1, as
+    /// in the paper, if left out.
+    #[serde(default = "single", skip_serializing_if = "is_single")]
+    pub turns: usize,
+}
+
+fn single() -> usize {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_single(turns: &usize) -> bool {
+    *turns == 1
 }
 
 fn default_weight() -> f64 {

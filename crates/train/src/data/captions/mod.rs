@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::literal::Literal;
+use super::augment::FractionBox;
 
 /// What the text of a sample holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,54 @@ impl CaptionKind {
         let caption = caption.trim();
         if caption.is_empty() { Err(CaptionError::Empty) } else { Ok(caption.to_owned()) }
     }
+}
+
+/// A part of a picture and what it shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Region {
+    /// What it shows.
+    pub phrase: String,
+    /// Where it is.
+    pub corners: FractionBox,
+}
+
+impl Region {
+    /// Returns whether a point is in the ellipse that the box is around: the corners of a box are
+    /// seldom a part of what is in it.
+    pub(crate) fn contains(&self, [x, y]: [f64; 2]) -> bool {
+        let [left, top, right, bottom] = self.corners;
+        let from_middle = |at: f64, low: f64, high: f64| (2.0 * at - low - high) / (high - low);
+        let (across, down) = (from_middle(x, left, right), from_middle(y, top, bottom));
+        across * across + down * down <= 1.0
+    }
+}
+
+/// Returns the regions of a grounding caption, those in front last: what stands before each
+/// `<bbox>[left, top][right, bottom]</bbox>`, as in BLIP3-grounding-50m.
+///
+/// # Errors
+/// If the text is not of that form.
+pub fn regions(text: &[u8]) -> Result<Vec<Region>, CaptionError> {
+    let missing = CaptionError::Missing { expected: "a list of lists that start with a text" };
+    let Literal::List(entries) = Literal::parse(std::str::from_utf8(text)?)? else {
+        return Err(missing);
+    };
+    let mut regions = Vec::new();
+    for entry in entries {
+        let Literal::List(parts) = entry else { return Err(missing) };
+        let Some(Literal::Text(text)) = parts.into_iter().next() else { return Err(missing) };
+        for piece in text.split("</bbox>") {
+            let Some((phrase, corners)) = piece.split_once("<bbox>") else { continue };
+            let numbers = corners.split(['[', ']', ',']).map(str::trim).filter(|it| !it.is_empty());
+            let numbers: Result<Vec<f64>, _> = numbers.map(str::parse).collect();
+            let corners = numbers.ok().and_then(|numbers| FractionBox::try_from(numbers).ok());
+            let corners =
+                corners.ok_or(CaptionError::Missing { expected: "four numbers in a box" })?;
+            let phrase = phrase.trim_matches(|it: char| it.is_whitespace() || it == ',').to_owned();
+            regions.push(Region { phrase, corners });
+        }
+    }
+    Ok(regions)
 }
 
 /// Returns the first caption of the first entry.

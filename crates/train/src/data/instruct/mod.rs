@@ -13,6 +13,7 @@ mod read;
 mod refcoco;
 mod regions;
 mod scienceqa;
+mod siblings;
 mod stream;
 mod texts;
 mod vg;
@@ -45,6 +46,13 @@ pub trait InstructionSet: Send + Sync {
     /// # Errors
     /// If what the files say about it does not fit together.
     fn example(&self, index: usize) -> Result<Example, BadSample>;
+
+    /// Returns the examples that are about the same picture, this one among them, where the set
+    /// knows; none where it does not.
+    fn siblings(&self, index: usize) -> &[u32] {
+        let _ = index;
+        &[]
+    }
 }
 
 /// One example before its picture is read.
@@ -63,6 +71,8 @@ pub struct Example {
 pub enum Content {
     /// A text and the answer to it.
     Text {
+        /// How to answer: what precedes the text, unless it has been said in the conversation.
+        opening: &'static str,
         /// What the user says.
         input: String,
         /// What is answered.
@@ -87,17 +97,20 @@ pub enum Content {
 }
 
 impl Content {
-    /// Returns what the user says and what is answered, for a view of the picture.
+    /// Returns what the user says and what is answered, for a view of the picture. How to answer a
+    /// text is said in the first turn of a conversation only, as in `LLaVA`-1.5's data.
     ///
     /// # Errors
     /// If there is no letter for an option, or no option for the answer.
     pub fn render(
         self,
+        is_first: bool,
         view: Option<&Augmentation>,
         rng: &mut SampleRng,
     ) -> Result<(String, String), String> {
         match self {
-            Self::Text { input, target } => Ok((input, target)),
+            Self::Text { input, target, .. } if !is_first => Ok((input, target)),
+            Self::Text { opening, input, target } => Ok((format!("{opening}{input}"), target)),
             Self::Choice { question, choices, answer } => {
                 if answer >= choices.len() || choices.len() > usize::from(b'Z' - b'A') + 1 {
                     let len = choices.len();

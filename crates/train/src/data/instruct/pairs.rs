@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::siblings::Siblings;
 use super::texts::{Interner, Texts};
 use super::{Content, Example, InstructionSet};
 use crate::data::BadSample;
@@ -20,6 +21,7 @@ pub(super) struct Pairs {
     targets: Vec<u32>,
     picture_names: Interner,
     target_texts: Interner,
+    siblings: Siblings,
 }
 
 /// A text and the answer to it.
@@ -45,6 +47,7 @@ impl Pairs {
             targets: Vec::new(),
             picture_names: Interner::default(),
             target_texts: Interner::default(),
+            siblings: Siblings::default(),
         }
     }
 
@@ -63,6 +66,7 @@ impl Pairs {
         self.targets.shrink_to_fit();
         self.picture_names.shrink();
         self.target_texts.shrink();
+        self.siblings = Siblings::new(&self.pictures);
         Arc::new(self)
     }
 }
@@ -78,9 +82,14 @@ impl InstructionSet for Pairs {
             key: self.keys.get(index).to_owned(),
             image: picture.map(|name| self.folder.join(name)),
             content: Content::Text {
-                input: format!("{}{}", self.opening, self.inputs.get(index)),
+                opening: self.opening,
+                input: self.inputs.get(index).to_owned(),
                 target: self.target_texts.get(self.targets[index]).to_owned(),
             },
         })
+    }
+
+    fn siblings(&self, index: usize) -> &[u32] {
+        self.pictures[index].map_or(&[], |picture| self.siblings.of(picture))
     }
 }

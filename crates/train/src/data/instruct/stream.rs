@@ -27,6 +27,7 @@ pub struct InstructionStream {
     name: String,
     set: Arc<dyn InstructionSet>,
     maker: Arc<InstructionMaker>,
+    turns: usize,
     seed: u64,
     num_drawn: u64,
 }
@@ -43,10 +44,19 @@ struct Position {
 impl InstructionMaker {
     /// Makes a sample: reads the picture, takes a view of it, and encodes the text for that view.
     ///
+    /// `further` are the later turns of the conversation, about the same picture.
+    ///
     /// # Errors
-    /// If the picture is missing or broken, or the example does not fit together.
-    pub fn make(&self, example: Example, rng: &mut SampleRng) -> Result<Sample, BadSample> {
+    /// If the picture is missing or broken, or the examples do not fit together.
+    pub fn make(
+        &self,
+        example: Example,
+        further: Vec<Content>,
+        rng: &mut SampleRng,
+    ) -> Result<Sample, BadSample> {
         let Example { key, image, content } = example;
+        let mut contents = vec![content];
+        contents.extend(further);
         let bad = |error: &dyn std::error::Error| BadSample::from_error(key.as_str(), error);
         let picture = match &image {
             None => None,
@@ -60,15 +70,18 @@ impl InstructionMaker {
                 Some(RgbImage::decode(&file).map_err(|error| bad(&error))?)
             }
         };
-        let boxes = match &content {
-            Content::Region { corners, .. } => vec![*corners],
-            Content::Text { .. } | Content::Choice { .. } => Vec::new(),
+        let corners = |content: &Content| match content {
+            Content::Region { corners, .. } => Some(*corners),
+            Content::Text { .. } | Content::Choice { .. } => None,
         };
+        let boxes: Vec<_> = contents.iter().filter_map(corners).collect();
         let view = picture.as_ref().map(|picture| self.augment.choose(picture, &boxes, rng));
-        let (input, target) = content
-            .render(view.as_ref(), rng)
-            .map_err(|reason| BadSample::new(key.as_str(), reason))?;
-        let text = self.encoder.instruction(&input, &target, image.is_some());
+        let mut turns = Vec::with_capacity(contents.len());
+        for (at, content) in contents.into_iter().enumerate() {
+            let turn = content.render(at == 0, view.as_ref(), rng);
+            turns.push(turn.map_err(|reason| BadSample::new(key.as_str(), reason))?);
+        }
+        let text = self.encoder.conversation(&turns, image.is_some());
         let text = text.map_err(|error| bad(&error))?;
         let pixels = picture.iter().zip(&view);
         let pixels = pixels.map(|(picture, view)| view.pixels(picture, &self.preprocessor));
@@ -77,35 +90,56 @@ impl InstructionMaker {
 }
 
 impl InstructionStream {
-    /// Starts at the first example.
+    /// Starts at the first example; `turns` is how many of the examples of one picture are turns of
+    /// one conversation, 1 for single questions.
     ///
     /// # Errors
-    /// If the set has none.
+    /// If the set has no examples.
     pub fn new(
         name: &str,
         set: Arc<dyn InstructionSet>,
         maker: Arc<InstructionMaker>,
+        turns: usize,
         seed: u64,
     ) -> Result<Self, Error> {
         if set.num_examples() == 0 {
             return Err(Error::Empty { stream: format!("data set `{name}`") });
         }
-        Ok(Self { name: name.to_owned(), set, maker, seed, num_drawn: 0 })
+        Ok(Self { name: name.to_owned(), set, maker, turns, seed, num_drawn: 0 })
+    }
+
+    /// Draws the examples of one sample, in the order of the set.
+    fn draw(&self, rng: &mut SampleRng) -> Vec<usize> {
+        let index = rng.below(self.set.num_examples());
+        if self.turns < 2 {
+            return vec![index];
+        }
+        let siblings = self.set.siblings(index).iter().map(|other| *other as usize);
+        let mut others: Vec<_> = siblings.filter(|other| *other != index).collect();
+        rng.shuffle(&mut others);
+        others.truncate(self.turns - 1);
+        others.push(index);
+        others.sort_unstable();
+        others
     }
 }
 
 impl Source for InstructionStream {
     fn next(&mut self) -> Result<Task, Error> {
         let mut rng = SampleRng::new(self.seed, self.num_drawn);
-        let index = rng.below(self.set.num_examples());
+        let drawn = self.draw(&mut rng);
         self.num_drawn += 1;
         let (set, maker) = (Arc::clone(&self.set), Arc::clone(&self.maker));
         let name = self.name.clone();
         Ok(Box::new(move |rng| {
             let named = |key: &str| format!("{name}/{key}");
-            let example =
-                set.example(index).map_err(|bad| BadSample::new(named(&bad.key), bad.why))?;
-            maker.make(Example { key: named(&example.key), ..example }, rng)
+            let example = |index: &usize| {
+                set.example(*index).map_err(|bad| BadSample::new(named(&bad.key), bad.why))
+            };
+            let first = example(&drawn[0])?;
+            let further = drawn[1..].iter().map(|index| Ok(example(index)?.content));
+            let further = further.collect::<Result<_, _>>()?;
+            maker.make(Example { key: named(&first.key), ..first }, further, rng)
         }))
     }
 

@@ -154,13 +154,14 @@ fn an_example_that_does_not_fit_together_is_bad_and_the_others_are_not() {
     set.example(1).unwrap();
     edit(&originals.set("aokvqa").files[0], |value| value[0]["correct_choice_idx"] = json!(4));
     let set = instruct::open(&recipe(originals.set("aokvqa"))).unwrap();
-    let render =
-        |index: usize| set.example(index).unwrap().content.render(None, &mut SampleRng::new(0, 0));
+    let render = |index: usize| {
+        set.example(index).unwrap().content.render(true, None, &mut SampleRng::new(0, 0))
+    };
     assert_eq!(render(0).unwrap_err(), "its answer is option 4 of 4, counted from 0");
     render(1).unwrap();
     let choices = vec![String::new(); 27];
     let content = Content::Choice { question: String::new(), choices, answer: 0 };
-    assert!(content.render(None, &mut SampleRng::new(0, 0)).is_err());
+    assert!(content.render(true, None, &mut SampleRng::new(0, 0)).is_err());
 }
 
 #[test]
@@ -173,7 +174,8 @@ fn a_picture_that_is_gone_or_broken_makes_a_bad_sample() {
         preprocessor: preprocessor(),
         augment: Augment::instructions(),
     };
-    let make = |index| maker.make(set.example(index).unwrap(), &mut SampleRng::new(0, 0));
+    let make =
+        |index| maker.make(set.example(index).unwrap(), Vec::new(), &mut SampleRng::new(0, 0));
     let sample = make(0).unwrap();
     assert_eq!((sample.key.as_str(), sample.pixels.len()), ("07333408", 1));
     let folder = &originals.set("gqa").images;

@@ -1,7 +1,7 @@
 //! Ids, layouts and labels, against the golden batches and at the edges.
 
 use prompt::{ChatTemplate, Message, Part};
-use sequence::{Layout, Role, SpanKind};
+use sequence::{Layout, Role, SpanKind, TokenId};
 use train::data::{EncodedText, Encoder, EncoderConfig, SegmentOrder};
 
 use super::support::{SETS, VISION_TOKENS, encoder, rows, tokenizer};
@@ -118,6 +118,35 @@ fn an_instruction_has_the_layout_of_the_prompt_that_asks_it() {
         assert_eq!(text.layout, expected);
         assert_eq!(text.ids[1..text.ids.len() - reply], prompt.ids[1 + num_spaces..]);
     }
+}
+
+#[test]
+fn of_a_conversation_every_reply_and_its_end_are_learned() {
+    let encoder = encoder(|_| ());
+    let tokenizer = tokenizer("base");
+    let turns = [("What is it?", "a cat"), ("Where?", "in a park"), ("Why?", "so")];
+    let turns = turns.map(|(input, target)| (input.to_owned(), target.to_owned()));
+    let text = encoder.conversation(&turns, true).unwrap();
+    let end = "What is it?<|end|><|assistant|> a cat<|end|>\
+               <|user|> Where?<|end|><|assistant|> in a park<|end|>\
+               <|user|> Why?<|end|><|assistant|> so</s>";
+    assert!(spelled(&text).ends_with(end), "{}", spelled(&text));
+    let learned: Vec<_> = text.labels.iter().flatten().map(|id| TokenId(*id)).collect();
+    assert_eq!(tokenizer.decode(&learned, false), "a cat</s> in a park</s> so</s>");
+    // What is predicted is what comes, but for the token that closes a reply.
+    let [eos, closing] = ["</s>", "<|end|>"].map(|token| tokenizer.id_of(token).unwrap());
+    let mut num_closed = 0;
+    for slot in text.layout.slots().filter(|slot| slot.kind != SpanKind::Image) {
+        for (label, id) in text.labels[slot.positions].iter().zip(&text.ids[slot.ids]) {
+            let closed = *label == Some(eos.0) && *id == closing;
+            num_closed += usize::from(closed);
+            assert!(closed || label.is_none_or(|label| label == id.0));
+        }
+    }
+    assert_eq!(num_closed, 2);
+    let first = encoder.conversation(&turns[..1], true).unwrap();
+    assert_eq!(first, encoder.instruction("What is it?", "a cat", true).unwrap());
+    assert!(encoder.conversation(&[], true).is_err());
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub(super) fn recipe(set: &OriginalSet) -> DataRecipe {
         shards: Vec::new(),
         files: set.files.clone(),
         images: Some(set.images.clone()),
+        turns: 1,
     }
 }
 
@@ -32,7 +33,8 @@ fn said(root: &Path, originals: &Originals, name: &str) -> Vec<[String; 4]> {
             assert!(path.is_file(), "{}", path.display());
             path.strip_prefix(root).unwrap().display().to_string()
         });
-        let (input, target) = example.content.render(None, &mut SampleRng::new(0, 0)).unwrap();
+        let (input, target) =
+            example.content.render(true, None, &mut SampleRng::new(0, 0)).unwrap();
         [example.key, image, input, target]
     };
     examples(originals, name).into_iter().map(line).collect()
@@ -144,7 +146,8 @@ fn ocrvqa_takes_every_question_of_the_books_for_training() {
 
 /// Renders an example with many seeds; returns all that is said, sorted.
 fn renderings(example: &Example) -> Vec<(String, String)> {
-    let render = |seed| example.content.clone().render(None, &mut SampleRng::new(seed, 0)).unwrap();
+    let render =
+        |seed| example.content.clone().render(true, None, &mut SampleRng::new(seed, 0)).unwrap();
     let mut all: Vec<_> = (0..300).map(render).collect();
     all.sort();
     all.dedup();
@@ -287,7 +290,7 @@ fn a_box_is_said_for_the_view_of_its_picture() {
     let augment = Augment { flip: 1.0, ..Augment::default() };
     let view = augment.choose(&picture, &[corners], &mut SampleRng::new(0, 0));
     let content = Content::Region { corners, phrase: "a hat".to_owned() };
-    let (input, target) = content.render(Some(&view), &mut SampleRng::new(0, 0)).unwrap();
+    let (input, target) = content.render(true, Some(&view), &mut SampleRng::new(0, 0)).unwrap();
     assert!(input.ends_with("region. <bbox>[0.600, 0.200][0.900, 0.600]</bbox>"), "{input}");
     assert_eq!(target, "a hat");
 }

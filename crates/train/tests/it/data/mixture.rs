@@ -1,6 +1,6 @@
 //! Streams mixed by weights, and whole phases of data as a recipe gives them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use prompt::{ChatTemplate, Tokenizer};
 use serde_json::{Value, json};
@@ -87,6 +87,7 @@ fn captions(originals: &Originals) -> Vec<DataRecipe> {
         shards: vec![pattern.clone()],
         files: Vec::new(),
         images: None,
+        turns: 1,
     };
     originals.captions.iter().map(recipe).collect()
 }
@@ -339,6 +340,17 @@ fn data_that_cannot_be_a_stage_is_an_error_before_the_first_sample() {
     );
     let message = seen(error(&captions, StageKind::Instructions));
     assert!(message.starts_with("unknown data set `kale`, expected one of vqa, gqa"), "{message}");
+    let whole = Stage { augment: false, ..stage(StageKind::Regions) };
+    let kale = &captions[..1];
+    let opened = open_source(kale, &whole, &context(0)).err().map(|error| error.to_string());
+    let checked = check_data(kale, StageKind::Regions).err().map(|error| error.to_string());
+    assert_eq!(
+        seen((checked, opened.expect("it cannot be"))),
+        "unknown data set `kale`, expected one of grounding"
+    );
+    let views =
+        "`augment` is true, expected false where regions are learned, whose boxes do not move";
+    assert_eq!(error(kale, StageKind::Regions).1, views);
     let bare = DataRecipe { shards: Vec::new(), ..captions[0].clone() };
     assert_eq!(
         seen(error(&[bare], StageKind::Captions)),
@@ -352,6 +364,14 @@ fn data_that_cannot_be_a_stage_is_an_error_before_the_first_sample() {
     let shards = vec!["{0..1.tar".to_owned()];
     let braces = DataRecipe { shards, ..captions[0].clone() };
     assert!(seen(error(&[braces], StageKind::Captions)).contains("expected a `}` for every `{`"));
+    for (turns, data, kind, expected) in [
+        (0, &instructions, StageKind::Instructions, "at least 1"),
+        (2, &captions, StageKind::Captions, "1 where no questions are learned"),
+    ] {
+        let data = DataRecipe { turns, ..data[0].clone() };
+        let message = seen(error(&[data], kind));
+        assert_eq!(message, format!("`turns` is {turns}, expected {expected}"));
+    }
     let gone = DataRecipe { images: Some("gone".into()), ..instructions[0].clone() };
     assert!(seen(error(&[gone], StageKind::Instructions)).contains("`gone` is no folder"));
     assert!(error(&[], StageKind::Captions).1.ends_with("has no samples"));
@@ -361,6 +381,35 @@ fn data_that_cannot_be_a_stage_is_an_error_before_the_first_sample() {
     assert_eq!(error(&empty, StageKind::Instructions), expected);
     for (data, kind) in [(instructions, StageKind::Instructions), (captions, StageKind::Captions)] {
         check_data(&data, kind).unwrap();
+    }
+}
+
+#[test]
+fn questions_about_one_picture_are_turns_of_one_sample() {
+    let dir = tempdir().unwrap();
+    let originals = originals::write(dir.path());
+    let data = DataRecipe { turns: 3, ..recipe(originals.set("vqa")) };
+    let mut source = open_source(&[data], &stage(StageKind::Instructions), &context(1)).unwrap();
+    let sample = |_| (source.next().unwrap())(&mut SampleRng::new(0, 0)).unwrap();
+    let samples: Vec<_> = (0..40).map(sample).collect();
+    let tokenizer = tokenizer("base");
+    let mut seen = HashSet::new();
+    for sample in &samples {
+        assert_eq!(sample.layout.num_images(), 1);
+        seen.insert(tokenizer.decode(&sample.ids, false));
+    }
+    // One picture has two questions, the other one; how to answer is said once.
+    let short = "Answer the question using a single word or phrase. ";
+    let ends = [
+        format!(
+            "{short}What is this photo taken looking through?<|end|><|assistant|> net<|end|>\
+             <|user|> What position is this man playing?<|end|><|assistant|> pitcher<|endoftext|>"
+        ),
+        format!("\n{short}Is this a café?<|end|><|assistant|> yes<|endoftext|>"),
+    ];
+    assert_eq!(seen.len(), ends.len(), "{seen:?}");
+    for end in &ends {
+        assert!(seen.iter().any(|text| text.ends_with(end)), "{end} in {seen:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use sequence::{Layout, Role, TokenId};
 use train::data::shards::StoreOptions;
 use train::data::webdataset::Make;
 use train::data::{
-    BadSample, Encoder, EncoderConfig, Sample, SampleRng, Shards, Source, WebDataset,
+    BadSample, Encoder, EncoderConfig, Sample, SampleRng, Shards, Source, Target, WebDataset,
     WebDatasetConfig,
 };
 
@@ -91,6 +91,7 @@ pub(crate) fn bare_sample(key: String, rng: &mut SampleRng) -> Sample {
         layout: Layout::new().text(Role::System, 1),
         labels: vec![Some(id)],
         pixels: vec![vec![rng.unit() as f32]],
+        target: Target::Text,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use checkpoint::{Bytes, Checkpoint, Dtype, Tensor};
 use sequence::{AttentionPolicy, Layout, Role, TokenId};
 use serde_json::{Value, json};
-use train::data::{self, Sample, Share};
+use train::data::{self, Sample, Share, Target};
 use train::learner::{BatchLoss, GradientSink, ParameterSpec};
 use train::parallel::{Alone, Collective};
 use train::recipe::{Phase, Recipe};
@@ -171,6 +171,7 @@ impl Batches for Numbers {
                 layout: Layout::new().text(Role::User, 2),
                 labels: vec![None, Some(1)],
                 pixels: Vec::new(),
+                target: Target::Text,
             });
         }
         batch.position = json!({ "next": self.next });
