@@ -3,7 +3,7 @@
 use crate::language::{Says, a, alike, capital, list, number, phrase, plural};
 use crate::random::Stream;
 use crate::scene::{
-    Backdrop, Chart, ChartKind, Diagram, Entry, Object, Scene, Texture, View, Writing,
+    Backdrop, Bounds, Chart, ChartKind, Diagram, Entry, Object, Scene, Texture, View, Writing,
 };
 
 /// Returns a caption; different numbers word it differently.
@@ -46,12 +46,18 @@ pub(crate) fn names(scene: &Scene) -> Vec<String> {
     names
 }
 
-/// Names every object with all that can be seen of it, in an order that is said.
+/// Names every object with all that can be seen of it: place by place, in an order that is said, or
+/// as many as there are of a look.
 pub(crate) fn inventory(scene: &Scene, stream: &mut Stream) -> String {
     match scene.view {
         View::Sign => return sign(scene, true),
         View::Chart | View::Diagram => return figure(scene),
         View::Flat | View::Room => {}
+    }
+    match stream.below(6) {
+        0..3 => return places(scene),
+        3 => return format!("{}.", capital(&list(&groups(scene, true)))),
+        _ => {}
     }
     let is_room = scene.view == View::Room;
     let is_across = stream.chance(50);
@@ -71,38 +77,70 @@ pub(crate) fn inventory(scene: &Scene, stream: &mut Stream) -> String {
     format!("{order}: {}.", things.collect::<Vec<_>>().join(", "))
 }
 
-/// Names the things of a scene with very few.
+/// Names the things of a scene with few.
 pub(crate) fn lesson(scene: &Scene) -> String {
-    if scene.objects.is_empty() {
-        return sign(scene, true);
+    match scene.objects.as_slice() {
+        [] => sign(scene, true),
+        [object] => format!("{}.", capital(&thing(object, scene.view == View::Room))),
+        _ => places(scene),
     }
+}
+
+/// Says what is at every place where something is, row by row.
+///
+/// A place that is named first says where to look for what comes next, which is learned sooner than
+/// to find the next thing in an order.
+pub(crate) fn places(scene: &Scene) -> String {
     let is_room = scene.view == View::Room;
-    let things: Vec<_> = scene.objects.iter().map(|object| thing(object, is_room)).collect();
-    format!("{}.", capital(&list(&things)))
+    let all_at = |wanted: &str| {
+        let mut things: Vec<_> = scene
+            .objects
+            .iter()
+            .filter(|object| place(&object.bounds, is_room) == wanted)
+            .map(details)
+            .collect();
+        things.sort();
+        (!things.is_empty()).then(|| format!("{}: {}.", capital(&at(wanted)), things.join(", ")))
+    };
+    PLACES.iter().flatten().filter_map(|wanted| all_at(wanted)).collect::<Vec<_>>().join(" ")
 }
 
 /// Says all that can be seen of an object, and where it is.
 fn thing(object: &Object, is_room: bool) -> String {
+    format!("{} {}", details(object), at(place(&object.bounds, is_room)))
+}
+
+/// Says all that can be seen of an object.
+pub(crate) fn details(object: &Object) -> String {
     let texture = object.texture != Texture::Plain;
-    let says = Says { extent: true, texture, ..Says::NAME };
-    format!("{} {}", phrase(object, says), place(object, is_room))
+    phrase(object, Says { extent: true, texture, ..Says::NAME })
 }
 
 /// Places of a picture, by rows.
 const PLACES: [[&str; 3]; 3] = [
-    ["at the top left", "at the top", "at the top right"],
-    ["on the left", "in the middle", "on the right"],
-    ["at the bottom left", "at the bottom", "at the bottom right"],
+    ["top left", "top", "top right"],
+    ["left", "middle", "right"],
+    ["bottom left", "bottom", "bottom right"],
 ];
 
 /// Returns where an object is in the picture.
-fn place(object: &Object, is_room: bool) -> &'static str {
-    let third = |axis: usize| match object.bounds.middle()[axis] {
+pub(crate) fn place(bounds: &Bounds, is_room: bool) -> &'static str {
+    let third = |axis: usize| match bounds.middle()[axis] {
         at if at < 0.37 => 0,
         at if at > 0.63 => 2,
         _ => 1,
     };
     PLACES[if is_room { 1 } else { third(1) }][third(0)]
+}
+
+/// Returns a place with the words before it.
+pub(crate) fn at(place: &str) -> String {
+    let before = match place {
+        "left" | "right" => "on",
+        "middle" => "in",
+        _ => "at",
+    };
+    format!("{before} the {place}")
 }
 
 /// Captions of boards quote them.

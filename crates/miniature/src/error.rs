@@ -62,6 +62,15 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// A table cannot be written as parquet.
+    #[error("cannot encode `{name}` as parquet")]
+    Parquet {
+        /// The file.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
     /// The observer asked to stop.
     #[error("interrupted; the same command goes on with what is missing")]
     Interrupted,

@@ -1,11 +1,10 @@
 //! Questions about a scene, with the answer and answers that are wrong.
 
+use crate::caption::at;
 use crate::language::{Says, a, alike, phrase, plural};
 use crate::random::Stream;
 use crate::refer::{APART, refer};
-use crate::scene::{
-    ChartKind, Color, Extent, Kind, Object, Place, Scene, Texture, View, WORDS, Writing,
-};
+use crate::scene::{ChartKind, Color, Extent, Kind, Object, Scene, Texture, View, WORDS, Writing};
 
 /// What a question is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -366,12 +365,7 @@ fn board(scene: &Scene, writing: &Writing, stream: &mut Stream) -> String {
     } else if is_alone && stream.chance(50) {
         format!("{} sign", writing.board.word())
     } else {
-        let place = match writing.place {
-            Place::Top => "at the top",
-            Place::Middle => "in the middle",
-            Place::Bottom => "at the bottom",
-        };
-        format!("sign {place}")
+        format!("sign {}", at(writing.place.word()))
     }
 }
 

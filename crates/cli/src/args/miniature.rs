@@ -44,7 +44,7 @@ pub(crate) enum WorldSize {
     Tiny,
     /// 1,000 pictures a set: minutes
     Small,
-    /// 6,000 pictures a set: to train on
+    /// 20,000 pictures a set: to train on
     Full,
 }
 

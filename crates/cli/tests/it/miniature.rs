@@ -48,6 +48,7 @@ fn read(data: DataRecipe, kind: StageKind) {
     let tokenizer = Tokenizer::open(model).expect("the goldens have a tokenizer");
     let preprocessor = Preprocessor { image_size: 6, mean: [0.5; 3], std: [0.5; 3] };
     let context = SourceContext::new(tokenizer, ChatTemplate::default(), preprocessor, 4, 1);
+    let context = SourceContext { num_patches: 9, ..context };
     let name = data.name.clone();
     let mut source = open_source(&[data], &stage(kind), &context).expect("the set is there");
     for number in 0..24 {
@@ -65,14 +66,20 @@ fn every_set_of_a_world_is_read_as_the_published_one() {
     let output = root.to_str().expect("a name");
     let args = ["--output", output, "--size", "tiny", "--image-size", "48", "--seed", "7"];
     let summary = aki([&["miniature", "--json"], &args[..]].concat()).json();
-    assert_eq!(summary["pictures"], 336);
+    assert_eq!(summary["pictures"], 648);
     assert!(summary["examples"].as_u64() > Some(500) && summary["tests"].as_u64() > Some(50));
 
     let at = |path: &str| root.join(path);
     for (name, files, images) in SETS {
         let (files, images) = (files.iter().map(|file| at(file)).collect(), Some(at(images)));
-        let data =
-            DataRecipe { name: name.to_owned(), weight: 1.0, shards: Vec::new(), files, images };
+        let data = DataRecipe {
+            name: name.to_owned(),
+            weight: 1.0,
+            shards: Vec::new(),
+            files,
+            images,
+            turns: 1,
+        };
         read(data, StageKind::Instructions);
     }
     for (name, folder) in [
@@ -84,8 +91,14 @@ fn every_set_of_a_world_is_read_as_the_published_one() {
     ] {
         let shards = vec![format!("{output}/{folder}/{{00000..00001}}.tar")];
         let (files, images) = (Vec::new(), None);
-        let data = DataRecipe { name: name.to_owned(), weight: 1.0, shards, files, images };
+        let data =
+            DataRecipe { name: name.to_owned(), weight: 1.0, shards, files, images, turns: 1 };
         read(data, StageKind::Captions);
+    }
+    for folder in ["grounding", "regions"] {
+        let shards = vec![format!("{output}/{folder}/{{00000..00001}}.tar")];
+        let (name, files, images) = ("grounding".to_owned(), Vec::new(), None);
+        read(DataRecipe { name, weight: 1.0, shards, files, images, turns: 1 }, StageKind::Regions);
     }
 }
 

@@ -85,6 +85,15 @@ pub(crate) fn written_width(word: &str) -> f32 {
     word.chars().count() as f32 * STEP - (STEP - WIDTH)
 }
 
+/// Returns the left and right edges of every letter of a word, from the word's middle on.
+pub(crate) fn letter_edges(word: &str, height: f32) -> impl Iterator<Item = [f32; 2]> + use<> {
+    let left = -written_width(word) * height / 2.0;
+    (0..word.chars().count()).map(move |number| {
+        let x = left + number as f32 * STEP * height;
+        [x, x + WIDTH * height]
+    })
+}
+
 /// Returns a word around a middle; the height is that of a letter.
 pub(crate) fn write(word: &str, font: Font, middle: Point, height: f32) -> Path {
     let weight = font.weight();

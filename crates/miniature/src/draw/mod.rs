@@ -10,6 +10,6 @@ mod shape;
 
 pub(crate) use canvas::{Canvas, Rgb, mix};
 pub use font::Font;
-pub(crate) use font::{write, written_width};
+pub(crate) use font::{letter_edges, write, written_width};
 pub(crate) use path::{Path, Point, circle, polygon, rectangle, rounded, stroke, turn};
 pub(crate) use shape::{Part, parts};

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::draw::{Font, Rgb};
 use crate::random::{Key, Stream};
 pub use figure::{Chart, ChartKind, Diagram, Entry};
-pub(crate) use sign::WORDS;
+pub(crate) use sign::{WORDS, letters};
 pub use words::{Color, Extent, Kind, Texture};
 
 /// What sort of picture a scene is.
@@ -119,6 +119,13 @@ pub enum Place {
     Bottom,
 }
 
+impl Place {
+    /// Returns the word for it.
+    pub fn word(self) -> &'static str {
+        ["top", "middle", "bottom"][self as usize]
+    }
+}
+
 /// A word or number on a board.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Writing {
@@ -194,12 +201,12 @@ impl Scene {
         }
     }
 
-    /// Leaves one thing in the scene, if it may still be trained on then.
-    pub(crate) fn with_one_thing(self) -> Self {
-        let mut alone = self.clone();
-        alone.objects.truncate(1);
-        alone.writing.truncate(1);
-        if alone.split() == Split::Training { alone } else { self }
+    /// Leaves so many objects in the scene and one board, if it may still be trained on then.
+    pub(crate) fn with_few_things(self, num_objects: usize) -> Self {
+        let mut few = self.clone();
+        few.objects.truncate(num_objects);
+        few.writing.truncate(1);
+        if few.split() == Split::Training { few } else { self }
     }
 
     /// Returns what the scene may be used for: a matter of what it shows, not of who made it.

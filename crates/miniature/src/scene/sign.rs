@@ -1,7 +1,7 @@
 //! Words and numbers on boards.
 
 use super::{Bounds, Color, Place, Scene, TINTS, View, Writing};
-use crate::draw::{Font, written_width};
+use crate::draw::{Font, letter_edges, written_width};
 use crate::random::Stream;
 
 /// What may be written.
@@ -13,6 +13,9 @@ pub(crate) const WORDS: [&str; 60] = [
     "GRAPE", "LEMON", "HOUSE", "RIVER", "CLOUD", "PLANT", "MUSIC", "QUEEN", "HAPPY", "TRAIN",
     "WATER", "YOUNG",
 ];
+
+/// The height of a board, in heights of a letter.
+const BOARD: f32 = 1.6;
 
 const LIGHT: [Color; 3] = [Color::Yellow, Color::White, Color::Pink];
 const DARK: [Color; 6] =
@@ -36,13 +39,24 @@ pub(super) fn make(stream: &mut Stream) -> Scene {
         let is_dark = stream.chance(50);
         let (color, board) = if is_dark { (dark, light) } else { (light, dark) };
         let height = (0.8 / written_width(&text)).min(highest);
-        let (width, tall) = (written_width(&text) * height + height * 0.7, height * 1.6);
+        let (width, tall) = (written_width(&text) * height + height * 0.7, height * BOARD);
         let x = 0.5 + stream.between(-0.5, 0.5) * (0.96 - width).max(0.0);
         let bounds = Bounds { x: x - width / 2.0, y: y - tall / 2.0, width, height: tall };
         let font = stream.pick(&Font::ALL);
         writing.push(Writing { text, font, color, board, place: *place, bounds });
     }
     Scene { writing, ..Scene::empty(View::Sign, stream.pick(&TINTS)) }
+}
+
+/// Returns the edges of every letter of a board.
+pub(crate) fn letters(text: &str, board: &Bounds) -> impl Iterator<Item = Bounds> + use<> {
+    let (height, middle) = (board.height / BOARD, board.middle());
+    letter_edges(text, height).map(move |[left, right]| Bounds {
+        x: middle[0] + left,
+        y: middle[1] - height / 2.0,
+        width: right - left,
+        height,
+    })
 }
 
 /// Returns a word or a number.

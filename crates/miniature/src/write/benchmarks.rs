@@ -9,6 +9,7 @@ use super::WorldConfig;
 use super::files::{Counts, Job, encode};
 use super::instruct::choices;
 use crate::Error;
+use crate::caption::places;
 use crate::question::{Absent, Topic, ask, existence, statements};
 use crate::random::{Key, Stream};
 use crate::scene::{Scene, Split, View};
@@ -23,6 +24,8 @@ enum Benchmark {
     RealWorldQa,
     Mmmu,
     MathVista,
+    MmVet,
+    LlavaBench,
 }
 
 /// A line of a table, the index and the picture left out.
@@ -39,7 +42,7 @@ const COPIES: usize = 1_000_000;
 const LETTERS: [&str; 4] = ["A", "B", "C", "D"];
 
 impl Benchmark {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Mme,
         Self::Pope,
         Self::MmBench,
@@ -47,6 +50,8 @@ impl Benchmark {
         Self::RealWorldQa,
         Self::Mmmu,
         Self::MathVista,
+        Self::MmVet,
+        Self::LlavaBench,
     ];
 
     fn name(self) -> &'static str {
@@ -58,6 +63,8 @@ impl Benchmark {
             Self::RealWorldQa => "RealWorldQA",
             Self::Mmmu => "MMMU_DEV_VAL",
             Self::MathVista => "MathVista_MINI",
+            Self::MmVet => "MMVet",
+            Self::LlavaBench => "LLaVABench",
         }
     }
 
@@ -70,6 +77,8 @@ impl Benchmark {
             Self::RealWorldQa => &[View::Room, View::Flat],
             Self::Mmmu => &[View::Diagram, View::Chart],
             Self::MathVista => &[View::Chart, View::Flat],
+            Self::MmVet => &[View::Flat, View::Sign, View::Room, View::Chart],
+            Self::LlavaBench => &[View::Flat, View::Room, View::Flat],
         };
         views[index % views.len()]
     }
@@ -79,6 +88,8 @@ impl Benchmark {
         match self {
             Self::Mme => mme(scene, stream),
             Self::Pope => pope(scene, stream),
+            Self::MmVet => mm_vet(scene, stream),
+            Self::LlavaBench => llava_bench(scene, stream),
             _ => self.choice(scene, stream).into_iter().collect(),
         }
     }
@@ -109,6 +120,12 @@ impl Benchmark {
             (Self::SeedBench, Topic::Chart | Topic::Arrow) => "Visual Reasoning",
             (Self::SeedBench, _) => "Instance Attributes",
             (Self::RealWorldQa, _) => "",
+            (Self::MmVet, Topic::Reading) => "ocr",
+            (Self::MmVet, Topic::Chart) => "ocr,math",
+            (Self::MmVet, Topic::Side | Topic::Depth | Topic::Distance) => "rec,spat",
+            (Self::MmVet, _) => "rec",
+            (Self::LlavaBench, Topic::Side | Topic::Depth | Topic::Distance) => "complex",
+            (Self::LlavaBench, _) => "conv",
             (Self::Mmmu, Topic::Arrow) => "Computer_Science",
             (Self::Mmmu, _) => "Economics",
             (Self::MathVista, Topic::Chart | Topic::Count) => "figure question answering",
@@ -125,7 +142,7 @@ impl Benchmark {
     fn header(self) -> &'static str {
         match self {
             Self::Mme => "index\timage\timage_path\tquestion\tanswer\tcategory",
-            Self::Pope => "index\timage\tquestion\tanswer\tcategory",
+            Self::Pope | Self::MmVet => "index\timage\tquestion\tanswer\tcategory",
             Self::MmBench => {
                 "index\tquestion\thint\tA\tB\tC\tD\tanswer\tcategory\timage\tsource\tl2-category\t\
                  comment\tsplit"
@@ -140,6 +157,7 @@ impl Benchmark {
                 "index\timage\tquestion\tquestion_type\tanswer_type\tchoices\tanswer\t\
                  answer_option\ttask\tskills"
             }
+            Self::LlavaBench => "index\timage\tquestion\tanswer\tgpt4_ans\tcaption\tcategory",
         }
     }
 
@@ -147,32 +165,38 @@ impl Benchmark {
     fn line(self, index: usize, image: &str, row: &Row) -> String {
         let Row { question, options, answer, category } = row;
         let option = |i: usize| options.get(i).map_or("", String::as_str);
-        let options = [0, 1, 2, 3].map(option).join("\t");
+        let all = [0, 1, 2, 3].map(option).join("\t");
         match self {
             Self::Mme => {
                 format!("{index}\t{image}\t{index}.jpg\t{question}\t{answer}\t{category}\n")
             }
-            Self::Pope => format!("{index}\t{image}\t{question}\t{answer}\t{category}\n"),
+            Self::Pope | Self::MmVet => {
+                format!("{index}\t{image}\t{question}\t{answer}\t{category}\n")
+            }
             Self::MmBench => {
                 let level = second_level(category);
                 format!(
-                    "{index}\t{question}\t\t{options}\t{answer}\t{category}\t{image}\tminiature\t\
+                    "{index}\t{question}\t\t{all}\t{answer}\t{category}\t{image}\tminiature\t\
                      {level}\t\tdev\n"
                 )
             }
             Self::SeedBench => {
-                format!("{index}\t{image}\t{question}\t{options}\t{answer}\t{category}\n")
+                format!("{index}\t{image}\t{question}\t{all}\t{answer}\t{category}\n")
             }
-            Self::RealWorldQa => format!("{index}\t{image}\t{question}\t{options}\t{answer}\n"),
+            Self::RealWorldQa => format!("{index}\t{image}\t{question}\t{all}\t{answer}\n"),
             Self::Mmmu => {
                 let level =
                     if *category == "Economics" { "Business" } else { "Tech and Engineering" };
                 format!(
                     "{index}\tvalidation_{category}_{index}\t{image}\t{index}.jpg\t\
-                     <image 1> {question}\t{options}\t{answer}\t{category}\t{level}\tvalidation\n"
+                     <image 1> {question}\t{all}\t{answer}\t{category}\t{level}\tvalidation\n"
                 )
             }
             Self::MathVista => math_vista(index, image, row),
+            Self::LlavaBench => {
+                let caption = option(0);
+                format!("{index}\t{image}\t{question}\t{answer}\t{answer}\t{caption}\t{category}\n")
+            }
         }
     }
 }
@@ -326,6 +350,39 @@ fn pope(scene: &Scene, stream: &mut Stream) -> Vec<Row> {
             let answer = answer.to_owned();
             rows.push(Row { question, options: Vec::new(), answer, category });
         }
+    }
+    rows
+}
+
+/// Asks freely.
+fn mm_vet(scene: &Scene, stream: &mut Stream) -> Vec<Row> {
+    for _ in 0..40 {
+        let topic = stream.pick(Topic::of(scene.view));
+        let Some(category) = Benchmark::MmVet.category(topic) else { continue };
+        let Some(asked) = ask(scene, topic, true, stream) else { continue };
+        let (question, answer) = (asked.text, asked.answer);
+        return vec![Row { question, options: Vec::new(), answer, category }];
+    }
+    Vec::new()
+}
+
+/// Asks for a description, and freely about one thing; what can be seen stands in for the caption.
+fn llava_bench(scene: &Scene, stream: &mut Stream) -> Vec<Row> {
+    let caption = places(scene);
+    let detail = Row {
+        question: "Describe the image in detail.".to_owned(),
+        options: vec![caption.clone()],
+        answer: caption.clone(),
+        category: "detail",
+    };
+    let mut rows = vec![detail];
+    for _ in 0..40 {
+        let topic = stream.pick(Topic::of(scene.view));
+        let Some(category) = Benchmark::LlavaBench.category(topic) else { continue };
+        let Some(asked) = ask(scene, topic, true, stream) else { continue };
+        let (question, answer) = (asked.text, asked.answer);
+        rows.push(Row { question, options: vec![caption], answer, category });
+        break;
     }
     rows
 }

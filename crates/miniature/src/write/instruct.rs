@@ -255,7 +255,7 @@ fn vqa(scene: &Scene, index: usize, stream: &mut Stream) -> Vec<Value> {
         json!({"answer": question.answer, "answer_type": answer_type, "image_id": index,
             "question": question.text, "question_id": index * 1_000 + number})
     };
-    questions(scene, index, 4, stream).into_iter().enumerate().map(record).collect()
+    questions(scene, index, 8, stream).into_iter().enumerate().map(record).collect()
 }
 
 fn vqa_files(examples: &[Value], _: &WorldConfig) -> Vec<Value> {
@@ -286,7 +286,7 @@ fn gqa(scene: &Scene, index: usize, stream: &mut Stream) -> Vec<Value> {
             "fullAnswer": format!("The answer is {answer}."), "imageId": key(index),
             "isBalanced": true, "question": text}})
     };
-    questions(scene, index, 3, stream).into_iter().enumerate().map(record).collect()
+    questions(scene, index, 8, stream).into_iter().enumerate().map(record).collect()
 }
 
 /// Puts records with a key into one map.
@@ -316,7 +316,7 @@ fn vsr(scene: &Scene, index: usize, stream: &mut Stream) -> Vec<Value> {
 }
 
 fn ocrvqa(scene: &Scene, index: usize, stream: &mut Stream) -> Vec<Value> {
-    let asked = questions(scene, index, 3, stream);
+    let asked = questions(scene, index, 6, stream);
     let texts: Vec<_> = asked.iter().map(|question| question.text.clone()).collect();
     let answers: Vec<_> = asked.into_iter().map(|question| question.answer).collect();
     vec![json!({"key": key(index), "value": {"answers": answers, "authorName": "", "genre": "Sign",
@@ -506,7 +506,7 @@ fn llava(scene: &Scene, index: usize, stream: &mut Stream) -> Vec<Value> {
         turn("human", format!("<image>\n{ask_for}")),
         turn("gpt", caption_with(scene, stream)),
     ];
-    for question in questions(scene, index, 4, stream) {
+    for question in questions(scene, index, 6, stream) {
         let is_short = question.answer == "yes" || question.answer == "no";
         if !is_short && stream.chance(40) {
             let (choices, right) = choices(&question, stream);

@@ -1,6 +1,7 @@
 //! Writing a world: every picture, shard and annotation file.
 
 mod benchmarks;
+mod cv_bench;
 mod files;
 mod instruct;
 mod shards;
@@ -14,7 +15,7 @@ use crate::Error;
 use files::{Files, put_json};
 
 /// The version of what is made: another one gives other bytes for the same seed.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// How much of everything is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -34,7 +35,7 @@ impl Size {
         match self {
             Self::Tiny => 24,
             Self::Small => 1_000,
-            Self::Full => 6_000,
+            Self::Full => 20_000,
         }
     }
 
@@ -118,6 +119,7 @@ pub fn generate(config: &WorldConfig, observer: &dyn Observer) -> Result<Summary
     let mut jobs = shards::jobs(config);
     jobs.extend(instruct::jobs(config)?);
     jobs.extend(benchmarks::jobs(config));
+    jobs.extend(cv_bench::jobs(config));
     jobs.push(text::job(config));
     let folder = |path: &Path| name(path).split('/').next().unwrap_or_default().to_owned();
     for wanted in &config.only {

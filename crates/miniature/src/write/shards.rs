@@ -1,5 +1,6 @@
 //! `WebDataset` shards of captions: `kale`, `ocr`, `grounding`, `facts` with much of what
-//! can be said, and `lessons` with one thing in each picture.
+//! can be said, and `lessons` with one to three things in each picture, and
+//! `regions` that say what is where, letter by letter.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,10 +11,10 @@ use super::WorldConfig;
 use super::files::{Counts, Job, encode, json};
 use super::instruct::questions;
 use crate::Error;
-use crate::caption::{caption_with, inventory, lesson};
+use crate::caption::{caption_with, details, inventory, lesson, place};
 use crate::language::{Says, capital, phrase};
 use crate::random::{Key, Stream};
-use crate::scene::{Scene, Split, View};
+use crate::scene::{Bounds, Object, Scene, Split, View, Writing, letters};
 
 /// A set of captions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +24,12 @@ enum Flavour {
     Grounding,
     Facts,
     Lessons,
+    Regions,
 }
 
 impl Flavour {
-    const ALL: [Self; 5] = [Self::Kale, Self::Ocr, Self::Grounding, Self::Facts, Self::Lessons];
+    const ALL: [Self; 6] =
+        [Self::Kale, Self::Ocr, Self::Grounding, Self::Facts, Self::Lessons, Self::Regions];
 
     fn folder(self) -> &'static str {
         match self {
@@ -35,6 +38,7 @@ impl Flavour {
             Self::Grounding => "grounding",
             Self::Facts => "facts",
             Self::Lessons => "lessons",
+            Self::Regions => "regions",
         }
     }
 
@@ -53,7 +57,9 @@ impl Flavour {
                 }
             }
             Self::Ocr => View::Sign,
-            Self::Lessons => [View::Flat, View::Sign, View::Room, View::Flat][(index % 4) as usize],
+            Self::Lessons | Self::Regions => {
+                [View::Flat, View::Sign, View::Room, View::Flat][(index % 4) as usize]
+            }
             Self::Facts => match index % 20 {
                 0..9 => View::Flat,
                 9..13 => View::Room,
@@ -66,7 +72,12 @@ impl Flavour {
 
     /// How many pictures a shard of the set holds, for each of the others.
     fn times(self) -> usize {
-        if self == Self::Facts { 4 } else { 1 }
+        match self {
+            Self::Facts => 8,
+            Self::Lessons => 4,
+            Self::Regions => 6,
+            _ => 1,
+        }
     }
 
     /// The text of a sample, as the set publishes it.
@@ -76,6 +87,7 @@ impl Flavour {
             Self::Kale => caption,
             Self::Facts => facts(scene, stream),
             Self::Lessons => lesson(scene),
+            Self::Regions => grounding(&caption, regions(scene).into_iter()),
             Self::Ocr => {
                 let words: Vec<_> = scene.writing.iter().map(|w| w.text.as_str()).collect();
                 let read = |text: String, granularity| Read { text, granularity };
@@ -83,25 +95,39 @@ impl Flavour {
                 serde_json::to_string(&all).unwrap_or_default()
             }
             Self::Grounding => {
-                let boxes: Vec<_> = scene
-                    .objects
-                    .iter()
-                    .map(|object| {
-                        let bounds = object.bounds;
-                        format!(
-                            "{} <bbox>[{:.3}, {:.3}][{:.3}, {:.3}]</bbox>",
-                            capital(&phrase(object, Says::NAME)),
-                            bounds.x,
-                            bounds.y,
-                            bounds.x + bounds.width,
-                            bounds.y + bounds.height
-                        )
-                    })
-                    .collect();
-                format!("[['{caption}', True, None], ['{}', False, 1.0]]", boxes.join(", "))
+                let object =
+                    |object: &Object| (capital(&phrase(object, Says::NAME)), object.bounds);
+                grounding(&caption, scene.objects.iter().map(object))
             }
         }
     }
+}
+
+/// Returns a caption and where in the picture things are, as BLIP3-grounding-50m has it.
+fn grounding(caption: &str, regions: impl Iterator<Item = (String, Bounds)>) -> String {
+    let region = |(phrase, bounds): (String, Bounds)| {
+        let Bounds { x, y, width, height } = bounds;
+        let (right, bottom) = (x + width, y + height);
+        format!("{phrase} <bbox>[{x:.3}, {y:.3}][{right:.3}, {bottom:.3}]</bbox>")
+    };
+    let regions: Vec<_> = regions.map(region).collect();
+    format!("[['{caption}', True, None], ['{}', False, 1.0]]", regions.join(", "))
+}
+
+/// Returns all that can be seen of every object and where it is, and every letter of a board, from
+/// back to front.
+fn regions(scene: &Scene) -> Vec<(String, Bounds)> {
+    let object = |object: &Object| {
+        let place = place(&object.bounds, scene.view == View::Room);
+        (format!("{} {place}", details(object)), object.bounds)
+    };
+    let mut regions: Vec<_> = scene.objects.iter().map(object).collect();
+    for Writing { text, color, board, place, bounds, .. } in &scene.writing {
+        regions.push((format!("{} sign {}", board.word(), place.word()), *bounds));
+        let letter = |(letter, bounds)| (format!("{} {letter}", color.word()), bounds);
+        regions.extend(text.chars().zip(letters(text, bounds)).map(letter));
+    }
+    regions
 }
 
 /// Says much about a picture: what is where, or some questions with their answers.
@@ -163,7 +189,7 @@ fn tar(config: &WorldConfig, flavour: Flavour, shard: u64) -> Result<Vec<u8>, Er
         let pool = (flavour.pool(), index);
         let mut scene = Scene::of_pool(flavour.view(index), Split::Training, config.seed, pool);
         if flavour == Flavour::Lessons {
-            scene = scene.with_one_thing();
+            scene = scene.with_few_things(1 + (index / 4 % 3) as usize);
         }
         let key = Key { seed: config.seed, place: !flavour.pool(), index, attempt: 0 };
         let text = flavour.text(&scene, &mut Stream::new(key));
