@@ -2,6 +2,7 @@
 
 use crate::language::{Says, a, alike, capital, list, number, phrase, plural};
 use crate::random::Stream;
+use crate::refer::APART;
 use crate::scene::{
     Backdrop, Bounds, Chart, ChartKind, Diagram, Entry, Object, Scene, Texture, View, Writing,
 };
@@ -223,7 +224,11 @@ fn beside(scene: &Scene) -> Option<String> {
     let mut alone = scene.objects.iter().filter(is_alone);
     let (first, second) = (alone.next()?, alone.next()?);
     let [dx, dy] = [0, 1].map(|axis| first.bounds.middle()[axis] - second.bounds.middle()[axis]);
-    let relation = if dx.abs() > dy.abs() || scene.view == View::Room {
+    let is_across = dx.abs() > dy.abs() || scene.view == View::Room;
+    if (if is_across { dx } else { dy }).abs() < APART {
+        return None;
+    }
+    let relation = if is_across {
         if dx < 0.0 { "to the left of" } else { "to the right of" }
     } else if dy < 0.0 {
         "above"

@@ -100,13 +100,16 @@ pub(crate) struct Question {
     pub(crate) wrong: Vec<String>,
 }
 
+/// How many of the things that are there most often are popular.
+const POPULAR: usize = 20;
+
 /// Where what is asked for in vain comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Absent {
+pub(crate) enum Absent<'a> {
     /// Something that is there, in the colour of something else that is there.
     Adversarial,
-    /// Something that is often there.
-    Popular,
+    /// Something that is often there in other pictures; what is there most often comes first.
+    Popular(&'a [(Kind, Color)]),
     /// Anything.
     Random,
 }
@@ -198,7 +201,7 @@ fn others<'a>(words: impl IntoIterator<Item = &'a str>, right: &str) -> Vec<Stri
 /// Asks whether something is there: something that is, or that is absent.
 pub(crate) fn existence(
     scene: &Scene,
-    absent: Option<Absent>,
+    absent: Option<Absent<'_>>,
     stream: &mut Stream,
 ) -> Option<String> {
     let mut object = stream.pick(&scene.objects);
@@ -221,9 +224,13 @@ pub(crate) fn existence(
                         object.color = stream.pick(&Color::ALL);
                     }
                 }
-                Absent::Popular => {
-                    object.kind = stream.pick(&kinds[..4]);
-                    object.color = stream.pick(&Color::ALL[..4]);
+                Absent::Popular(often) => {
+                    let known = often.iter().filter(|(kind, _)| kinds.contains(kind));
+                    let known: Vec<_> = known.take(POPULAR).copied().collect();
+                    if known.is_empty() {
+                        return None;
+                    }
+                    (object.kind, object.color) = stream.pick(&known);
                 }
                 Absent::Random => {
                     object.kind = stream.pick(kinds);
@@ -336,13 +343,17 @@ fn position(scene: &Scene, is_yes: bool, stream: &mut Stream) -> Option<String> 
     Some(format!("Is the {first} {} the {second}?", if is_yes { relation } else { opposite }))
 }
 
-/// Returns a statement about two objects that is true or not.
-pub(crate) fn statement(scene: &Scene, is_true: bool, stream: &mut Stream) -> Option<String> {
+/// Returns a statement about two objects that is true or not, and the relation it is about.
+pub(crate) fn statement(
+    scene: &Scene,
+    is_true: bool,
+    stream: &mut Stream,
+) -> Option<(String, &'static str)> {
     let Pair { first, second, relation, opposite } = pair(scene, stream)?;
-    let said =
-        format!("The {first} is {} the {second}.", if is_true { relation } else { opposite });
+    let relation = if is_true { relation } else { opposite };
+    let said = format!("The {first} is {relation} the {second}.");
     // Readers of the format split at every `is`, the one in `fish` too.
-    (said.matches("is").count() == 1).then_some(said)
+    (said.matches("is").count() == 1).then_some((said, relation.trim_start_matches("to the ")))
 }
 
 fn side(scene: &Scene, stream: &mut Stream) -> Option<Asked> {

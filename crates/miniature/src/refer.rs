@@ -28,7 +28,7 @@ impl Says {
 }
 
 /// How far apart two middles are when one of them is clearly more to the left, or higher.
-pub(crate) const APART: f32 = 0.12;
+pub(crate) const APART: f32 = 0.15;
 
 /// Where an object can be among those a phrase fits.
 const EDGES: [(&str, usize, f32); 4] = [

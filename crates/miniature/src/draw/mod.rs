@@ -12,4 +12,4 @@ pub(crate) use canvas::{Canvas, Rgb, mix};
 pub use font::Font;
 pub(crate) use font::{letter_edges, write, written_width};
 pub(crate) use path::{Path, Point, circle, polygon, rectangle, rounded, stroke, turn};
-pub(crate) use shape::{Part, parts};
+pub(crate) use shape::{Part, edges, parts};

@@ -54,6 +54,20 @@ pub(crate) fn parts(kind: Kind) -> Vec<Part> {
     }
 }
 
+/// Returns the least and the greatest place of a turned kind, in its square.
+pub(crate) fn edges(kind: Kind, turned: f32) -> [Point; 2] {
+    let [cos, sin] = turn(turned);
+    let (mut low, mut high) = ([f32::INFINITY; 2], [f32::NEG_INFINITY; 2]);
+    for [x, y] in parts(kind).iter().flat_map(|part| part.path.iter().flatten()) {
+        let at = [x * cos - y * sin, x * sin + y * cos];
+        for axis in 0..2 {
+            low[axis] = low[axis].min(at[axis]);
+            high[axis] = high[axis].max(at[axis]);
+        }
+    }
+    [low, high]
+}
+
 fn star() -> Path {
     let point = |i: usize| {
         let [x, y] = turn(i as f32 / 10.0 - 0.25);

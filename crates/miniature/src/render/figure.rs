@@ -7,6 +7,7 @@ use crate::scene::{Bounds, Chart, ChartKind, Color, Diagram, Writing};
 
 const INK: Rgb = [58.0, 58.0, 70.0];
 const PALE: Rgb = [214.0, 214.0, 222.0];
+const PAPER: Rgb = [250.0, 250.0, 250.0];
 /// The middles of the boxes of a diagram.
 const GRID: [Point; 4] = [[0.24, 0.26], [0.76, 0.26], [0.24, 0.74], [0.76, 0.74]];
 /// Half the side of a box of a diagram.
@@ -60,8 +61,12 @@ pub(super) fn chart(canvas: &mut Canvas, chart: &Chart) {
         }
     }
     for ([x, y], entry) in points.iter().zip(&chart.entries) {
-        let number = entry.value.to_string();
-        canvas.fill_with(&write(&number, Font::Bold, [*x, y - 0.075], 0.085), INK);
+        let (number, middle) = (entry.value.to_string(), [*x, y - 0.075]);
+        if chart.kind == ChartKind::Line {
+            // The line leaves room for the numbers on it.
+            canvas.fill_with(&circle(middle, 0.055), PAPER);
+        }
+        canvas.fill_with(&write(&number, Font::Bold, middle, 0.085), INK);
     }
 }
 

@@ -6,7 +6,7 @@ mod room;
 use image::RgbImage;
 
 use crate::draw::{Canvas, Part, Path, Point, Rgb, mix, parts, turn};
-use crate::scene::{Backdrop, Object, Scene, Texture, View};
+use crate::scene::{Backdrop, Color, Object, Scene, Texture, View};
 
 impl Scene {
     /// Draws the scene as a square picture of some pixels a side.
@@ -67,7 +67,9 @@ fn draw_object(canvas: &mut Canvas, object: &Object) {
         canvas.shadow(&placed(part, 1.0));
     }
     let (base, light) = (object.color.paint(), object.color.light());
-    let edge = mix(base, [30.0, 30.0, 50.0], 0.4);
+    // White is seen by its edge on pale paper.
+    let share = if object.color == Color::White { 0.65 } else { 0.4 };
+    let edge = mix(base, [30.0, 30.0, 50.0], share);
     for part in &pieces {
         let path = placed(part, 1.0);
         if let Some(color) = part.fixed {
@@ -92,7 +94,7 @@ fn outline(path: &Path, width: f32) -> Path {
 
 /// Moves a path from the square of an object into the picture.
 fn place(path: &Path, object: &Object, grown: f32) -> Path {
-    let ([cos, sin], middle) = (turn(object.turned), object.bounds.middle());
+    let ([cos, sin], middle) = (turn(object.turned), object.center);
     let radius = object.radius * grown;
     let point = |[x, y]: &Point| {
         [middle[0] + radius * (x * cos - y * sin), middle[1] + radius * (x * sin + y * cos)]
@@ -102,7 +104,7 @@ fn place(path: &Path, object: &Object, grown: f32) -> Path {
 
 /// Returns how a point of the picture is moved into the square of an object.
 fn unplace(object: &Object) -> impl Fn(Point) -> Point {
-    let ([cos, sin], middle, radius) = (turn(object.turned), object.bounds.middle(), object.radius);
+    let ([cos, sin], middle, radius) = (turn(object.turned), object.center, object.radius);
     move |at| {
         let (x, y) = ((at[0] - middle[0]) / radius, (at[1] - middle[1]) / radius);
         [x * cos + y * sin, y * cos - x * sin]

@@ -81,7 +81,8 @@ pub(super) fn make_chart(stream: &mut Stream) -> Scene {
     Scene { chart: Some(Chart { kind, entries }), ..Scene::empty(View::Chart, stream.pick(&TINTS)) }
 }
 
-/// Makes a scene with a diagram; from every box one arrow goes out at most.
+/// Makes a scene with a diagram; from every box one arrow goes out at most, and none
+/// crosses another.
 pub(super) fn make_diagram(stream: &mut Stream) -> Scene {
     let num_boxes = 3 + stream.below(2);
     let mut letters: Vec<char> = ('A'..='H').collect();
@@ -90,9 +91,16 @@ pub(super) fn make_diagram(stream: &mut Stream) -> Scene {
     stream.shuffle(&mut colors);
     let boxes = letters.into_iter().zip(colors).take(num_boxes).collect();
     let mut order: Vec<usize> = (0..num_boxes).collect();
-    stream.shuffle(&mut order);
     let num_arrows = 2 + stream.below(num_boxes - 2);
-    let arrows = order.windows(2).take(num_arrows).map(|pair| (pair[0], pair[1])).collect();
+    let arrows = loop {
+        stream.shuffle(&mut order);
+        let arrows: Vec<(usize, usize)> =
+            order.windows(2).take(num_arrows).map(|pair| (pair[0], pair[1])).collect();
+        // Both diagonals of the grid: arrows that cross are hard to follow.
+        if arrows.iter().filter(|(from, to)| from + to == 3).count() < 2 {
+            break arrows;
+        }
+    };
     let diagram = Some(Diagram { boxes, arrows });
     Scene { diagram, ..Scene::empty(View::Diagram, stream.pick(&TINTS)) }
 }

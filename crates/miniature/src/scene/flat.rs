@@ -1,10 +1,15 @@
 //! Flat pictures: shapes and small objects side by side, some partly behind others.
 
 use super::{Backdrop, Bounds, Color, Extent, Kind, Object, Scene, TINTS, Texture, View};
+use crate::draw::edges;
 use crate::random::Stream;
 
-/// How much of an object another may cover.
-const HIDDEN: f32 = 0.2;
+/// How much of an object another may cover, and one of its own colour.
+const HIDDEN: [f32; 2] = [0.2, 0.05];
+/// What stands on the ground of a landscape reaches down at least to here.
+const GROUND: f32 = 0.72;
+/// How near to the edge of the picture objects may come.
+const MARGIN: f32 = 0.01;
 /// How often a place is looked for.
 const TRIES: usize = 60;
 /// Half the height of objects.
@@ -25,7 +30,10 @@ pub(super) fn make(stream: &mut Stream) -> Scene {
             [stream.below(5)];
     let mut objects: Vec<Object> = Vec::new();
     for look in looks(stream) {
-        if let Some(object) = put(stream, look, &objects) {
+        let on_ground =
+            look.kind.stands() && matches!(backdrop, Backdrop::Meadow | Backdrop::Beach);
+        let least = if on_ground { GROUND } else { MARGIN };
+        if let Some(object) = put(stream, look, least, &objects) {
             objects.push(object);
         }
     }
@@ -75,16 +83,22 @@ fn look(stream: &mut Stream) -> Look {
     }
 }
 
-/// Finds a place for an object, if there is one.
-fn put(stream: &mut Stream, look: Look, others: &[Object]) -> Option<Object> {
-    let radius = RADII[look.extent as usize].1 * stream.between(0.92, 1.08);
-    let turned = if look.kind.is_shape() { stream.between(-0.03, 0.03) } else { 0.0 };
+/// Finds a place for an object that reaches down to a height, if there is one.
+fn put(stream: &mut Stream, look: Look, least: f32, others: &[Object]) -> Option<Object> {
+    let Look { kind, color, extent, texture } = look;
+    let radius = RADII[extent as usize].1 * stream.between(0.92, 1.08);
+    let turned = if kind.is_shape() { stream.between(-0.03, 0.03) } else { 0.0 };
+    let [low, high] = edges(kind, turned).map(|edge| edge.map(|at| at * radius));
+    let [width, height] = [high[0] - low[0], high[1] - low[1]];
     for _ in 0..TRIES {
-        let (x, y) = (stream.between(radius, 1.0 - radius), stream.between(radius, 1.0 - radius));
-        let bounds =
-            Bounds { x: x - radius, y: y - radius, width: 2.0 * radius, height: 2.0 * radius };
-        if others.iter().all(|other| other.bounds.overlap(&bounds) < HIDDEN) {
-            let Look { kind, color, extent, texture } = look;
+        let x = stream.between(MARGIN, 1.0 - MARGIN - width);
+        let y = stream.between((least - height).max(MARGIN), 1.0 - MARGIN - height);
+        let bounds = Bounds { x, y, width, height };
+        let is_seen = |other: &Object| {
+            other.bounds.overlap(&bounds) < HIDDEN[usize::from(other.color == color)]
+        };
+        if others.iter().all(is_seen) {
+            let center = [x - low[0], y - low[1]];
             let (depth, floor) = (0.0, None);
             return Some(Object {
                 kind,
@@ -92,6 +106,7 @@ fn put(stream: &mut Stream, look: Look, others: &[Object]) -> Option<Object> {
                 extent,
                 texture,
                 bounds,
+                center,
                 depth,
                 floor,
                 radius,

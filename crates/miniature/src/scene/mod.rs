@@ -97,6 +97,8 @@ pub struct Object {
     pub texture: Texture,
     /// Where it is in the picture, what is hidden included.
     pub bounds: Bounds,
+    /// The middle of the square that it is drawn in, which it need not fill.
+    pub center: [f32; 2],
     /// How far away it is: in a room in metres from the camera; else lower numbers are in front.
     pub depth: f32,
     /// Where it stands in a room: to the right and away from the camera, in metres.

@@ -51,7 +51,7 @@ fn put(stream: &mut Stream, (kind, color): (Kind, Color), others: &[Object]) -> 
     let turned = stream.between(0.0, 0.25);
     for _ in 0..TRIES {
         let (x, z) = (stream.between(-1.7, 1.7), stream.between(-1.3, 1.5));
-        let bounds = outline(kind, [x, z], radius);
+        let bounds = outline(kind, [x, z], radius, turned);
         let is_inside =
             bounds.x > 0.01 && bounds.x + bounds.width < 0.99 && bounds.y + bounds.height < 0.99;
         let is_free = |other: &Object| {
@@ -63,12 +63,14 @@ fn put(stream: &mut Stream, (kind, color): (Kind, Color), others: &[Object]) -> 
         if is_inside && others.iter().all(is_free) {
             let away = [x - CAMERA[0], radius - CAMERA[1], z - CAMERA[2]];
             let (depth, floor) = (dot(away, away).sqrt(), Some([x, z]));
+            let center = bounds.middle();
             return Some(Object {
                 kind,
                 color,
                 extent,
                 texture,
                 bounds,
+                center,
                 depth,
                 floor,
                 radius,
@@ -89,20 +91,22 @@ pub(crate) fn widths(kind: Kind) -> (f32, f32) {
 }
 
 /// Returns the rectangle around a solid in the picture.
-fn outline(kind: Kind, [x, z]: [f32; 2], radius: f32) -> Bounds {
+fn outline(kind: Kind, [x, z]: [f32; 2], radius: f32, turned: f32) -> Bounds {
     let (foot, head) = widths(kind);
     let (mut low, mut high) = ([f32::INFINITY; 2], [f32::NEG_INFINITY; 2]);
     for ring in 0..=8 {
         let up = ring as f32 / 4.0 - 1.0;
         let wide = match kind {
             Kind::Sphere => (1.0 - up * up).max(0.0).sqrt(),
-            // Turned cubes reach out a little further than their sides.
-            Kind::Cube => 1.2,
+            // From the middle to the corners.
+            Kind::Cube => height(kind) * core::f32::consts::SQRT_2,
             _ => foot + (head - foot) * (up + 1.0) / 2.0,
         };
-        for step in 0..24 {
-            let [cos, sin] = turn(step as f32 / 24.0);
-            let half = wide * radius * if kind == Kind::Cube { 0.9 } else { 1.0 };
+        // The corners of a cube, or many points of a circle.
+        let (steps, first) = if kind == Kind::Cube { (4, turned + 0.125) } else { (24, 0.0) };
+        for step in 0..steps {
+            let [cos, sin] = turn(first + step as f32 / steps as f32);
+            let half = wide * radius;
             let at = project([x + cos * half, radius * height(kind) * (up + 1.0), z + sin * half]);
             for axis in 0..2 {
                 low[axis] = low[axis].min(at[axis]);

@@ -19,7 +19,7 @@ const BOARD: f32 = 1.6;
 
 const LIGHT: [Color; 3] = [Color::Yellow, Color::White, Color::Pink];
 const DARK: [Color; 6] =
-    [Color::Red, Color::Blue, Color::Green, Color::Purple, Color::Brown, Color::Black];
+    [Color::Red, Color::Purple, Color::Blue, Color::Green, Color::Brown, Color::Black];
 
 /// Makes a scene.
 pub(super) fn make(stream: &mut Stream) -> Scene {
@@ -35,7 +35,9 @@ pub(super) fn make(stream: &mut Stream) -> Scene {
         while writing.iter().any(|other| other.text == text) {
             text = something(stream);
         }
-        let (light, dark) = (stream.pick(&LIGHT), stream.pick(&DARK));
+        let light = stream.pick(&LIGHT);
+        // Red and purple are too near to pink.
+        let dark = stream.pick(if light == Color::Pink { &DARK[2..] } else { &DARK });
         let is_dark = stream.chance(50);
         let (color, board) = if is_dark { (dark, light) } else { (light, dark) };
         let height = (0.8 / written_width(&text)).min(highest);

@@ -92,6 +92,11 @@ impl Kind {
         }
     }
 
+    /// Returns whether it stands on the ground, where there is one.
+    pub(crate) fn stands(self) -> bool {
+        !self.is_shape() && self != Self::Fish
+    }
+
     /// Returns whether its surface is large enough for a pattern.
     pub(crate) fn is_shape(self) -> bool {
         (self as usize) < Self::House as usize

@@ -1,5 +1,7 @@
 //! Held-out tests as the tables in which benchmarks are published.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -12,7 +14,7 @@ use crate::Error;
 use crate::caption::places;
 use crate::question::{Absent, Topic, ask, existence, statements};
 use crate::random::{Key, Stream};
-use crate::scene::{Scene, Split, View};
+use crate::scene::{Color, Kind, Scene, Split, View};
 
 /// A benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +86,10 @@ impl Benchmark {
     }
 
     /// Asks about a scene.
-    fn rows(self, scene: &Scene, stream: &mut Stream) -> Vec<Row> {
+    fn rows(self, scene: &Scene, often: &[(Kind, Color)], stream: &mut Stream) -> Vec<Row> {
         match self {
             Self::Mme => mme(scene, stream),
-            Self::Pope => pope(scene, stream),
+            Self::Pope => pope(scene, often, stream),
             Self::MmVet => mm_vet(scene, stream),
             Self::LlavaBench => llava_bench(scene, stream),
             _ => self.choice(scene, stream).into_iter().collect(),
@@ -113,7 +115,7 @@ impl Benchmark {
             (_, Topic::Existence | Topic::Position | Topic::Says | Topic::Number | Topic::Hue) => {
                 return None;
             }
-            (Self::SeedBench, Topic::Count) => "Instance Counting",
+            (Self::SeedBench, Topic::Count) => "Instances Counting",
             (Self::SeedBench, Topic::Kind) => "Instance Identity",
             (Self::SeedBench, Topic::Side | Topic::Depth | Topic::Distance) => "Spatial Relation",
             (Self::SeedBench, Topic::Reading) => "Text Understanding",
@@ -245,29 +247,55 @@ fn second_level(category: &str) -> &'static str {
 pub(super) fn jobs(config: &WorldConfig) -> Vec<Job<'_>> {
     let job = |benchmark: Benchmark| {
         let path = PathBuf::from(format!("test/{}.tsv", benchmark.name()));
-        let tests =
-            (0..config.size.num_tests()).map(|index| benchmark.asked(config, index).1.len()).sum();
+        let often = benchmark.often(config);
+        let rows = |index| benchmark.asked(config, index, &often).1.len();
+        let tests = (0..config.size.num_tests()).map(rows).sum();
         let counts = Counts { tests, is_named: true, ..Counts::default() };
-        Job { path, make: Box::new(move || benchmark.table(config)), counts }
+        Job { path, make: Box::new(move || benchmark.table(config, &often)), counts }
     };
     Benchmark::ALL.map(job).into()
 }
 
 impl Benchmark {
+    fn scene(self, config: &WorldConfig, index: usize) -> Scene {
+        let place = (200 + self as u64, index as u64);
+        Scene::of_pool(self.view(index), Split::Test, config.seed, place)
+    }
+
+    /// Returns what is in the pictures of the test, what is in most of them first, where that is
+    /// asked about.
+    fn often(self, config: &WorldConfig) -> Vec<(Kind, Color)> {
+        let mut counts: BTreeMap<(Kind, Color), usize> = BTreeMap::new();
+        let num_scenes = if self == Self::Pope { config.size.num_tests() } else { 0 };
+        for index in 0..num_scenes {
+            let objects = self.scene(config, index).objects;
+            let names: BTreeSet<_> = objects.iter().map(|it| (it.kind, it.color)).collect();
+            for name in names {
+                *counts.entry(name).or_default() += 1;
+            }
+        }
+        let mut often: Vec<_> = counts.into_iter().collect();
+        often.sort_by_key(|(_, num)| Reverse(*num));
+        often.into_iter().map(|(name, _)| name).collect()
+    }
+
     /// Makes a scene and what is asked about it.
-    fn asked(self, config: &WorldConfig, index: usize) -> (Scene, Vec<Row>) {
-        let pool = 200 + self as u64;
-        let place = (pool, index as u64);
-        let scene = Scene::of_pool(self.view(index), Split::Test, config.seed, place);
+    fn asked(
+        self,
+        config: &WorldConfig,
+        index: usize,
+        often: &[(Kind, Color)],
+    ) -> (Scene, Vec<Row>) {
+        let scene = self.scene(config, index);
         let place = 2_000 + self as u64;
         let key = Key { seed: config.seed, place, index: index as u64, attempt: 0 };
-        let rows = self.rows(&scene, &mut Stream::new(key));
+        let rows = self.rows(&scene, often, &mut Stream::new(key));
         (scene, rows)
     }
 
-    fn table(self, config: &WorldConfig) -> Result<Vec<u8>, Error> {
+    fn table(self, config: &WorldConfig, often: &[(Kind, Color)]) -> Result<Vec<u8>, Error> {
         let lines = |index: usize| {
-            let (scene, rows) = self.asked(config, index);
+            let (scene, rows) = self.asked(config, index, often);
             let picture = base64(&encode("picture.jpg", &scene.draw(config.image_size))?);
             let mut lines = String::new();
             for (number, row) in rows.iter().enumerate() {
@@ -338,12 +366,12 @@ fn mme(scene: &Scene, stream: &mut Stream) -> Vec<Row> {
 }
 
 /// Asks once for what is there, and for something absent of every sort.
-fn pope(scene: &Scene, stream: &mut Stream) -> Vec<Row> {
+fn pope(scene: &Scene, often: &[(Kind, Color)], stream: &mut Stream) -> Vec<Row> {
     let mut rows = Vec::new();
     for (absent, answer, category) in [
         (None, "Yes", "adversarial,popular,random"),
         (Some(Absent::Adversarial), "No", "adversarial"),
-        (Some(Absent::Popular), "No", "popular"),
+        (Some(Absent::Popular(often)), "No", "popular"),
         (Some(Absent::Random), "No", "random"),
     ] {
         if let Some(question) = existence(scene, absent, stream) {

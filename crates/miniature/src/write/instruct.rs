@@ -307,10 +307,10 @@ fn vsr(scene: &Scene, index: usize, stream: &mut Stream) -> Vec<Value> {
     let image = format!("{index:012}.jpg");
     let record = |number: usize| {
         let is_true = (index + number).is_multiple_of(2);
-        let caption = statement(scene, is_true, stream)?;
+        let (caption, relation) = statement(scene, is_true, stream)?;
         Some(json!({"caption": caption, "image": image,
             "image_link": format!("http://images.cocodataset.org/train2017/{image}"),
-            "label": u8::from(is_true), "relation": "beside"}))
+            "label": u8::from(is_true), "relation": relation}))
     };
     (0..2).filter_map(record).collect()
 }
