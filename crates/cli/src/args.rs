@@ -15,6 +15,7 @@ pub(crate) use self::bench::{BenchArgs, DecoderSize, Measured};
 pub(crate) use self::eval::{EvalArgs, ScoreArgs, ScoringArgs};
 pub(crate) use self::miniature::{MiniatureArgs, QuizArgs, WorldSize};
 pub(crate) use self::serve::ServeArgs;
+use crate::device::DeviceArg;
 
 /// Multimodal language models with modality-mutual attention, on your own machine.
 #[derive(Debug, Parser)]
@@ -97,6 +98,9 @@ pub(crate) struct ComputeArgs {
     /// How many threads compute; all processors if left out [env: `AKI_THREADS`]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
+    /// What computes: cpu, cuda, cuda:N, metal or metal:N
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub(crate) device: DeviceArg,
 }
 
 /// Who reads whom.
@@ -416,6 +420,9 @@ pub(crate) struct TrainArgs {
     /// How many threads compute; all processors if left out [env: `AKI_THREADS`]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
+    /// What computes: cpu, cuda, cuda:N, metal or metal:N
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub(crate) device: DeviceArg,
 }
 
 /// Print the completion script of a shell.

@@ -11,6 +11,7 @@ mod bench;
 mod chat;
 mod compute;
 mod convert;
+mod device;
 mod environment;
 mod eval;
 mod figure;

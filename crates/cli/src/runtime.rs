@@ -43,7 +43,7 @@ impl Runtime {
         let tokenizer = model.tokenizer()?;
         let special = SpecialTokens::find(&tokenizer)?;
         let checkpoint = model.checkpoint()?;
-        let options = LoadOptions { dtype: compute.dtype.dtype(), ..LoadOptions::default() };
+        let options = LoadOptions { device: compute.device.open()?, dtype: compute.dtype.dtype() };
         let aki = Aki::load(config.clone(), &checkpoint, options)?;
         spinner.finish_and_clear();
         let preprocessor = load::preprocessor(&config);

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &TrainArgs, environment: &Environment) -> Result<()> {
     compute::start(args.threads, environment)?;
     kernels::keep_freed_memory();
     if let Some(directory) = &args.golden {
-        return golden::run(directory, args.json);
+        return golden::run(directory, args.json, args.device.open()?);
     }
     let request = Request::parse(args)?;
     if args.dry_run {
@@ -81,6 +81,7 @@ fn train(
     args: &TrainArgs,
     environment: &Environment,
 ) -> Result<Option<Outcome>> {
+    let device = args.device.open()?;
     let interrupt = Interrupt::install()?;
     let mut group = group::join(environment)?;
     let Request { recipe, phases, directory } = request;
@@ -101,7 +102,7 @@ fn train(
     if is_first {
         watch.announce(&config);
     }
-    let mut learner = learner::load((&origin, from.as_ref()), request, group.rank())?;
+    let mut learner = learner::load((&origin, from.as_ref()), request, (group.rank(), device))?;
     // Only now: what could not even start leaves nothing behind.
     let _lock = if is_first { Some(run::begin(directory, recipe)?) } else { None };
     group.barrier()?;

@@ -27,6 +27,8 @@ mod attention;
 mod blocks;
 mod ceilings;
 mod cross_entropy;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod gemm;
 mod level;
 mod linear;
@@ -47,6 +49,8 @@ pub use attention::{
 pub use blocks::{BlockFormat, Blocks, dequantize, quantize};
 pub use ceilings::{operations_per_second, read_bytes_per_second};
 pub use cross_entropy::{cross_entropy, cross_entropy_grad};
+#[cfg(feature = "cuda")]
+pub use cuda::keep_freed_memory_of;
 pub use level::{Level, UnknownLevel, set_level};
 pub use linear::{
     Matrix, linear, linear_grad_bias, linear_grad_input, linear_grad_weight, linear_packed,

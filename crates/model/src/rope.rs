@@ -1,9 +1,5 @@
 //! Rotary position embeddings: angles in f64, rounded once.
 
-use candle_core::{Device, Tensor};
-
-use crate::Error;
-
 /// Which factors a sequence's rotary embedding uses. Keys made under one are wrong under another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RopeRegime {
@@ -81,26 +77,26 @@ impl RopeConfig {
             .collect()
     }
 
-    /// Returns the cosines and sines of positions. `// [positions, head_dim / 2]`
-    pub(crate) fn tables(
+    /// Appends the cosines and sines of positions. `// [positions, head_dim / 2]`
+    pub(crate) fn extend_tables(
         &self,
         positions: &[u32],
         regime: RopeRegime,
         head_dim: usize,
-        device: &Device,
-    ) -> Result<(Tensor, Tensor), Error> {
+        (cos, sin): (&mut Vec<f32>, &mut Vec<f32>),
+    ) {
         let frequencies = self.frequencies(head_dim, regime);
         let scale = match &self.scaling {
             RopeScaling::LongRope { attention_factor, .. } => *attention_factor,
             _ => 1.0,
         };
-        let angles = positions
-            .iter()
-            .flat_map(|position| frequencies.iter().map(|f| f64::from(*position) * f));
-        let (sin, cos): (Vec<f32>, Vec<f32>) =
-            angles.map(|a| ((a.sin() * scale) as f32, (a.cos() * scale) as f32)).unzip();
-        let shape = (positions.len(), head_dim / 2);
-        Ok((Tensor::from_vec(cos, shape, device)?, Tensor::from_vec(sin, shape, device)?))
+        for position in positions {
+            for frequency in &frequencies {
+                let (s, c) = (f64::from(*position) * frequency).sin_cos();
+                cos.push((c * scale) as f32);
+                sin.push((s * scale) as f32);
+            }
+        }
     }
 }
 
@@ -136,8 +132,10 @@ mod tests {
         regime: RopeRegime,
         expected: impl Fn(u32, usize) -> (f64, f64),
     ) {
-        let (cos, sin) = config.tables(&POSITIONS, regime, HEAD_DIM, &Device::Cpu).unwrap();
-        let (cos, sin) = (cos.to_vec2::<f32>().unwrap(), sin.to_vec2::<f32>().unwrap());
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        config.extend_tables(&POSITIONS, regime, HEAD_DIM, (&mut cos, &mut sin));
+        let (cos, sin): (Vec<_>, Vec<_>) =
+            (cos.chunks(HEAD_DIM / 2).collect(), sin.chunks(HEAD_DIM / 2).collect());
         for (row, position) in POSITIONS.into_iter().enumerate() {
             for i in 0..HEAD_DIM / 2 {
                 let (expected_cos, expected_sin) = expected(position, i);

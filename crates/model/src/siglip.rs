@@ -8,7 +8,7 @@ use sequence::AttentionPlan;
 use crate::linear::Linear;
 use crate::norm::LayerNorm;
 use crate::ops::Heads;
-use crate::tape::{Part, Tape};
+use crate::tape::{Parts, Tape};
 use crate::weights::{Weight, Weights};
 use crate::{Error, SiglipConfig, Tap};
 
@@ -70,10 +70,10 @@ impl Siglip {
         let x = self.patch_embedding.forward(tape, &patches)?; // [images, patches, width]
         let mut x = tape.add_to_each(&x, &self.position_embedding)?;
         tap.tensor("vision.embeddings", &x);
-        let parts = Part::repeated(&self.plan, x.dim(0)?);
+        let parts = Parts::repeated(&self.plan, x.dim(0)?);
         let num_heads = self.config.num_attention_heads;
         for (index, layer) in self.layers.iter().enumerate() {
-            let (layer, parts) = (Arc::clone(layer), Arc::clone(&parts));
+            let (layer, parts) = (Arc::clone(layer), parts.clone());
             x = tape.part(&x, move |tape, x| layer.forward(tape, x, &parts, num_heads))?;
             tap.tensor(&format!("vision.layer.{index}"), &x);
         }
@@ -117,7 +117,7 @@ impl Layer {
         &self,
         tape: &Tape,
         x: &Tensor,
-        parts: &Arc<[Part]>,
+        parts: &Parts,
         heads: usize,
     ) -> Result<Tensor, Error> {
         let normed = self.norm1.forward(tape, x)?;

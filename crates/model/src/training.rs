@@ -187,6 +187,7 @@ impl Aki {
         if let Some(dhidden) = dhidden {
             tape.unwind(&mut gradients, (&hidden, dhidden), &[])?;
         }
+        gradients.finish()?;
         Ok(mean(sum, targets.len()))
     }
 

@@ -4,7 +4,7 @@ mod loss;
 
 use std::sync::Arc;
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, Device, Tensor};
 use sequence::TokenId;
 
 use crate::linear::Linear;
@@ -61,28 +61,16 @@ impl Vocabulary {
 
     /// Returns the embeddings of ids. `// [ids, hidden]`
     pub(crate) fn embed(&self, tape: &Tape, ids: &[TokenId]) -> Result<Tensor, Error> {
-        let mut runs = Vec::new();
-        let mut lookups = [Vec::new(), Vec::new()];
-        let mut row = 0;
-        for run in ids.chunk_by(|a, b| self.is_added(*a) == self.is_added(*b)) {
-            if let Some(id) = run.iter().find(|id| id.0 as usize >= self.len()) {
-                return Err(Error::TokenId { id: id.0, vocab_size: self.len() });
-            }
-            let (table, offset) = match &self.added_embedding {
-                Some(table) if self.is_added(run[0]) => (table, self.base),
-                _ => (&self.embedding, 0),
-            };
-            let rows: Vec<u32> = run.iter().map(|id| id.0 - offset as u32).collect();
-            let looked_up = rows.iter().zip(row..).map(|(entry, row)| [row, *entry as usize]);
-            lookups[usize::from(offset > 0)].extend(looked_up);
-            row += run.len();
-            runs.push(table.rows(&rows, self.hidden, &self.device)?);
+        if let Some(id) = ids.iter().find(|id| id.0 as usize >= self.len()) {
+            return Err(Error::TokenId { id: id.0, vocab_size: self.len() });
         }
-        let out = match runs.as_slice() {
-            [] => Tensor::zeros((0, self.hidden), DType::F32, &self.device)?,
-            [run] => run.clone(),
-            runs => Tensor::cat(runs, 0)?,
-        };
+        let mut lookups = [Vec::new(), Vec::new()];
+        for (row, id) in ids.iter().enumerate() {
+            let is_added = self.added_embedding.is_some() && self.is_added(*id);
+            let offset = if is_added { self.base } else { 0 };
+            lookups[usize::from(is_added)].push([row, id.0 as usize - offset]);
+        }
+        let out = self.looked_up(&lookups)?;
         let tables = [Some(&self.embedding), self.added_embedding.as_ref()];
         let tables = tables.into_iter().zip(lookups).filter_map(|(table, lookups)| {
             // A table that nothing was looked up in has a gradient too: zero.
@@ -90,6 +78,29 @@ impl Vocabulary {
         });
         tape.record_lookup(&out, tables.collect());
         Ok(out)
+    }
+
+    /// Returns the rows that are looked up in the two tables, in order. `// [ids, hidden]`
+    fn looked_up(&self, lookups: &[Vec<[usize; 2]>; 2]) -> Result<Tensor, Error> {
+        let of = |table: &Storage, lookups: &[[usize; 2]]| {
+            let entries: Vec<u32> = lookups.iter().map(|[_, entry]| *entry as u32).collect();
+            table.rows(&entries, self.hidden, &self.device)
+        };
+        match (lookups, &self.added_embedding) {
+            ([base, added], Some(table)) if !added.is_empty() => {
+                if base.is_empty() {
+                    return of(table, added);
+                }
+                let rows = Tensor::cat(&[of(&self.embedding, base)?, of(table, added)?], 0)?;
+                let mut order = vec![0_u32; base.len() + added.len()];
+                for (from, [row, _]) in base.iter().chain(added).enumerate() {
+                    order[*row] = from as u32;
+                }
+                let order = Tensor::new(order, &self.device)?;
+                Ok(rows.index_select(&order, 0)?)
+            }
+            ([base, _], _) => of(&self.embedding, base),
+        }
     }
 
     fn is_added(&self, id: TokenId) -> bool {

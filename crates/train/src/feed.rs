@@ -63,7 +63,10 @@ impl RecipeFeed {
         let context = SourceContext { seed, ..self.context.clone() };
         let source = open_source(data, stage, &context)?;
         let num_threads = self.num_threads;
-        let config = LoaderConfig { seed, num_threads, share, ..LoaderConfig::default() };
+        let default = LoaderConfig::default();
+        // While a batch is computed the whole next one is made.
+        let prefetch = share.map_or(0, |share| 2 * share.block).max(default.prefetch);
+        let config = LoaderConfig { seed, num_threads, prefetch, share, ..default };
         Loader::start(source, config, position)
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use checkpoint::{Bytes, Checkpoint, Dtype};
-use model::AkiConfig;
+use model::{AkiConfig, Device};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sequence::{AttentionPolicy, Layout, Role, TokenId};
@@ -116,7 +116,10 @@ impl Decoder {
         };
         let compute = ComputeRecipe { precision, ..ComputeRecipe::default() };
         let files = AkiFiles { config, weights, beside: Vec::new() };
-        Ok(AkiLearner::load(files, AkiTraining { model, compute, lora: None, seed: 0 })?)
+        Ok(AkiLearner::load(
+            files,
+            AkiTraining { model, compute, lora: None, seed: 0, device: Device::Cpu },
+        )?)
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use checkpoint::{Checkpoint, Dtype};
+use model::Device;
 use prompt::{SpecialTokens, layout_of};
 use sequence::{AttentionPolicy, SpanKind, TokenId};
 use serde::{Deserialize, Serialize};
@@ -75,7 +76,7 @@ impl From<Patterns> for Vec<String> {
 }
 
 /// Trains the steps and prints what they gave.
-pub(crate) fn run(directory: &Path, json: bool) -> Result<()> {
+pub(crate) fn run(directory: &Path, json: bool, device: Device) -> Result<()> {
     let path = directory.join("train_curve.json");
     let text = fs::read_to_string(&path);
     let text = text.with_context(|| format!("cannot read `{}`", path.display()))?;
@@ -84,7 +85,7 @@ pub(crate) fn run(directory: &Path, json: bool) -> Result<()> {
     let model = directory.join("model");
     let model = Origin::new(Model::Files { dir: model.clone(), weights: model });
     let samples = samples(directory, &model)?;
-    let curve = train(&description, &model, &samples)?;
+    let curve = train(&description, (&model, device), &samples)?;
     let loss = |step: &Point| {
         let sum: f64 = step.micro_losses.iter().copied().map(f64::from).sum();
         sum / step.micro_losses.len().max(1) as f64
@@ -106,7 +107,11 @@ pub(crate) fn run(directory: &Path, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn train(description: &Description, model: &Origin, samples: &[Sample]) -> Result<Vec<Point>> {
+fn train(
+    description: &Description,
+    (model, device): (&Origin, Device),
+    samples: &[Sample],
+) -> Result<Vec<Point>> {
     let recipe = ModelRecipe {
         init: String::new(),
         base: None,
@@ -115,7 +120,7 @@ fn train(description: &Description, model: &Origin, samples: &[Sample]) -> Resul
     };
     let files = model.files()?;
     let compute = ComputeRecipe::default();
-    let training = AkiTraining { model: recipe, compute, lora: None, seed: 0 };
+    let training = AkiTraining { model: recipe, compute, lora: None, seed: 0, device };
     let mut learner = AkiLearner::load(files, training)?;
     learner.set_attention(AttentionPolicy::ModalityMutual);
     let mut optimizer = AdamW::new(AdamWConfig {

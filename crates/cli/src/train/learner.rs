@@ -3,9 +3,9 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use model::AkiConfig;
+use model::{AkiConfig, Device};
 use prompt::Tokenizer;
-use train::learner::{AkiFiles, AkiLearner};
+use train::learner::{AkiFiles, AkiLearner, AkiTraining};
 use train::recipe::Recipe;
 use train::run::Found;
 
@@ -102,11 +102,12 @@ impl Origin {
 pub(crate) fn load(
     (origin, from): (&Origin, Option<&Found>),
     request: &Request,
-    rank: usize,
+    (rank, device): (usize, Device),
 ) -> Result<AkiLearner> {
     let spinner = progress::spinner("loading the model");
     let recipe = &request.recipe;
-    let mut learner = AkiLearner::load(origin.files()?, recipe.into())?;
+    let training = AkiTraining { device, ..recipe.into() };
+    let mut learner = AkiLearner::load(origin.files()?, training)?;
     if let Some(found) = from.filter(|_| learner.has_adapters()) {
         learner.restore(&found.path)?;
     }

@@ -12,7 +12,7 @@ use crate::config::hf;
 use crate::linear::Linear;
 use crate::norm::LayerNorm;
 use crate::ops::Heads;
-use crate::tape::{Part, Tape};
+use crate::tape::{Part, Parts, Tape};
 use crate::weights::{Weight, Weights};
 use crate::{AkiConfig, Attended, Error, SiglipConfig, Tap};
 
@@ -141,7 +141,7 @@ impl Settings for PerceiverConfig {
 impl Connector for Perceiver {
     fn forward(&self, tape: &Tape, features: &Tensor, tap: &mut dyn Tap) -> Result<Tensor, Error> {
         let images = features.dim(0)?;
-        let parts = Part::repeated(&self.plan, images);
+        let parts = Parts::repeated(&self.plan, images);
         let mut x = tape.for_each(&self.latents, images)?; // [images, latents, width]
         for (index, layer) in self.layers.iter().enumerate() {
             let tap: &mut dyn Tap = &mut *tap;
@@ -179,7 +179,7 @@ impl Layer {
         tape: &Tape,
         x: &Tensor,
         features: &Tensor,
-        (parts, index, tap): (&Arc<[Part]>, usize, &mut dyn Tap),
+        (parts, index, tap): (&Parts, usize, &mut dyn Tap),
     ) -> Result<Tensor, Error> {
         let media = self.norm_media.forward(tape, features)?;
         let latents = self.norm_latents.forward(tape, x)?;

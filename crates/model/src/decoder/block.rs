@@ -1,7 +1,5 @@
 //! One layer of the decoder.
 
-use std::sync::Arc;
-
 use candle_core::{DType, Tensor};
 
 use super::Sequence;
@@ -9,7 +7,7 @@ use super::family::Projection;
 use crate::linear::Linear;
 use crate::norm::RmsNorm;
 use crate::ops::Heads;
-use crate::tape::{Part, Tape};
+use crate::tape::{Parts, Tape};
 use crate::weights::Weights;
 use crate::{Attended, DecoderConfig, Error, Tap, ops};
 
@@ -28,7 +26,7 @@ pub(crate) struct Block {
 /// How the keys and values of a batch are at hand.
 pub(crate) enum Batch<'a, 'b> {
     /// As they are computed, for every sequence whole: in training.
-    Whole(&'a Arc<[Part]>),
+    Whole(&'a Parts),
     /// In the type of the weights, some of them in caches: in inference.
     Stored { sequences: &'a mut [Sequence<'b>], layer: usize, tap: &'a mut dyn Tap },
 }

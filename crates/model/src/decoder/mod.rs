@@ -14,7 +14,7 @@ use sequence::AttentionPlan;
 use self::block::{Batch, Block};
 pub use self::family::Family;
 use crate::norm::RmsNorm;
-use crate::tape::{Part, Tape};
+use crate::tape::{Part, Parts, Tape};
 use crate::weights::Weights;
 use crate::{DecoderConfig, Error, KvCache, Tap};
 
@@ -108,10 +108,10 @@ impl Decoder {
             num_keys: plan.num_rows(),
             plan: Arc::new((*plan).clone()),
         };
-        let parts: Arc<[Part]> = plans.iter().map(part).collect();
+        let parts: Parts = plans.iter().map(part).collect();
         let mut x = embeddings.clone();
         for block in &self.blocks {
-            let (block, angles, parts) = (Arc::clone(block), angles.clone(), Arc::clone(&parts));
+            let (block, angles, parts) = (Arc::clone(block), angles.clone(), parts.clone());
             x = tape
                 .part(&x, move |tape, x| block.forward(tape, x, &angles, Batch::Whole(&parts)))?;
         }
@@ -125,16 +125,16 @@ impl Decoder {
 
     /// Returns the cosines and sines of all rows of a batch. `// [tokens, head_dim / 2]`
     fn angles(&self, batch: &[Sequence<'_>]) -> Result<(Tensor, Tensor), Error> {
-        let mut tables = Vec::with_capacity(batch.len());
+        let (rope, head_dim) = (&self.config.rope, self.config.head_dim);
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
         for sequence in batch {
             let positions = sequence.plan.positions();
             let len = positions.iter().max().map_or(0, |highest| *highest as usize + 1);
-            let regime = self.config.rope.regime(len);
-            let head_dim = self.config.head_dim;
-            tables.push(self.config.rope.tables(positions, regime, head_dim, &self.device)?);
+            rope.extend_tables(positions, rope.regime(len), head_dim, (&mut cos, &mut sin));
         }
-        let (cos, sin): (Vec<_>, Vec<_>) = tables.into_iter().unzip();
-        Ok((Tensor::cat(&cos, 0)?, Tensor::cat(&sin, 0)?))
+        let shape = (cos.len() / (head_dim / 2).max(1), head_dim / 2);
+        let tensor = |values| Tensor::from_vec(values, shape, &self.device);
+        Ok((tensor(cos)?, tensor(sin)?))
     }
 
     /// Checks that a batch's plans fit its embeddings and caches.

@@ -1,12 +1,16 @@
 //! Attention of several sequences, with its gradients.
 
-use std::sync::Arc;
+mod padded;
+
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::Tensor;
 use kernels::parallel::{chunks_mut, for_each, num_threads};
 use kernels::{AttentionForward, AttentionGrad, AttentionInput, AttentionOut, Matrix, unwritten};
 use sequence::AttentionPlan;
 
+use self::padded::Padding;
 use super::Tape;
 use crate::Error;
 use crate::ops::{self, Heads, elements, written};
@@ -21,11 +25,33 @@ pub(crate) struct Part {
     pub(crate) num_keys: usize,
 }
 
-impl Part {
+/// The sequences of a batch, one after the other.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts {
+    all: Arc<[Part]>,
+    /// How a device computes them side by side: made once for all layers.
+    padding: Arc<OnceLock<Padding>>,
+}
+
+impl Parts {
     /// Returns `count` sequences of the same plan, whose columns are the keys.
-    pub(crate) fn repeated(plan: &Arc<AttentionPlan>, count: usize) -> Arc<[Self]> {
-        let part = Self { plan: Arc::clone(plan), num_keys: plan.num_columns() };
-        vec![part; count].into()
+    pub(crate) fn repeated(plan: &Arc<AttentionPlan>, count: usize) -> Self {
+        let part = Part { plan: Arc::clone(plan), num_keys: plan.num_columns() };
+        vec![part; count].into_iter().collect()
+    }
+}
+
+impl FromIterator<Part> for Parts {
+    fn from_iter<T: IntoIterator<Item = Part>>(parts: T) -> Self {
+        Self { all: parts.into_iter().collect(), padding: Arc::default() }
+    }
+}
+
+impl Deref for Parts {
+    type Target = [Part];
+
+    fn deref(&self) -> &[Part] {
+        &self.all
     }
 }
 
@@ -50,25 +76,20 @@ impl Tape {
     pub(crate) fn attention(
         &self,
         [q, keys, values]: [&Tensor; 3],
-        parts: &Arc<[Part]>,
+        parts: &Parts,
         heads: Heads,
     ) -> Result<Tensor, Error> {
+        if !q.device().is_cpu() {
+            return self.padded_attention([q, keys, values], parts, heads);
+        }
         let tracked = self.tracks(q) || self.tracks(keys) || self.tracks(values);
         if !tracked {
             return attend(q, keys, values, parts, heads);
         }
-        let shape = q.shape().clone();
-        if !q.device().is_cpu() {
-            let parts = Arc::clone(parts);
-            return self.composed(&[q, keys, values], &[], move |x, _| {
-                let out = each(&x[0], &x[1], &x[2], (&parts, heads), ops::plain::attention)?;
-                out.reshape(&shape)
-            });
-        }
         let [q, keys, values] = [q.contiguous()?, keys.contiguous()?, values.contiguous()?];
         let (out, lse) = with_lse(&q, &keys, &values, parts, heads)?;
         let inputs = [q.clone(), keys.clone(), values.clone()];
-        let (parts, result) = (Arc::clone(parts), out.clone());
+        let (parts, result) = (parts.clone(), out.clone());
         self.record_one(&[&q, &keys, &values], Vec::new(), &out, move |_, dout| {
             let dout = dout.contiguous()?;
             let (q, keys, values) =
@@ -89,7 +110,7 @@ impl Tape {
     }
 }
 
-/// Attends without gradients, in whatever type the keys and values are.
+/// Attends without gradients sequence by sequence, in whatever type the keys and values are.
 fn attend(
     q: &Tensor,
     keys: &Tensor,
@@ -97,17 +118,7 @@ fn attend(
     parts: &[Part],
     heads: Heads,
 ) -> Result<Tensor, Error> {
-    Ok(each(q, keys, values, (parts, heads), ops::attention)?.reshape(q.shape())?)
-}
-
-/// Attends sequence by sequence, and joins the results.
-fn each(
-    q: &Tensor,
-    keys: &Tensor,
-    values: &Tensor,
-    (parts, heads): (&[Part], Heads),
-    attention: fn(&Tensor, &Tensor, &Tensor, &AttentionPlan, Heads) -> candle_core::Result<Tensor>,
-) -> candle_core::Result<Tensor> {
+    let shape = q.shape();
     let q = q.reshape(((), heads.query * heads.dim))?;
     let width = heads.key_value * heads.dim;
     let (keys, values) = (keys.reshape(((), width))?, values.reshape(((), width))?);
@@ -116,14 +127,14 @@ fn each(
     for Part { plan, num_keys } in parts {
         let q = q.narrow(0, row, plan.num_rows())?;
         let (k, v) = (keys.narrow(0, key, *num_keys)?, values.narrow(0, key, *num_keys)?);
-        outs.push(attention(&q, &k, &v, plan, heads)?);
+        outs.push(ops::attention(&q, &k, &v, plan, heads)?);
         row += plan.num_rows();
         key += num_keys;
     }
-    match outs.as_slice() {
-        [out] => Ok(out.clone()),
-        outs => Tensor::cat(outs, 0),
-    }
+    Ok(match outs.as_slice() {
+        [out] => out.reshape(shape)?,
+        outs => Tensor::cat(outs, 0)?.reshape(shape)?,
+    })
 }
 
 /// Attends and keeps the denominators of the softmaxes.

@@ -3,15 +3,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use crate::Error;
 use crate::parameter::Parameter;
 use crate::training::GradientSink;
 
 /// Adds up what every use of a parameter contributes, and hands it on after the last.
+///
+/// What is computed on a device stays there until the pass is over and then comes in one piece: to
+/// wait for every single gradient would keep the device waiting in between.
 pub(crate) struct Gradients<'a> {
     sums: HashMap<String, Vec<f32>>,
+    on_device: HashMap<String, Tensor>,
+    /// What is final of those, in order.
+    ready: Vec<(String, Tensor)>,
     /// How many operations may still contribute.
     uses: HashMap<String, usize>,
     sink: &'a mut GradientSink<'a>,
@@ -19,7 +25,13 @@ pub(crate) struct Gradients<'a> {
 
 impl<'a> Gradients<'a> {
     pub(crate) fn new(sink: &'a mut GradientSink<'a>) -> Self {
-        Self { sums: HashMap::new(), uses: HashMap::new(), sink }
+        Self {
+            sums: HashMap::new(),
+            on_device: HashMap::new(),
+            ready: Vec::new(),
+            uses: HashMap::new(),
+            sink,
+        }
     }
 
     /// Announces uses of parameters.
@@ -42,8 +54,16 @@ impl<'a> Gradients<'a> {
 
     /// Adds a contribution that is a tensor.
     pub(crate) fn add_tensor(&mut self, parameter: &Parameter, grad: &Tensor) -> Result<(), Error> {
-        let grad = grad.flatten_all()?.to_vec1::<f32>()?;
-        self.add_all(parameter, &grad);
+        let grad = grad.flatten_all()?;
+        if grad.device().is_cpu() {
+            self.add_all(parameter, &grad.to_vec1()?);
+            return Ok(());
+        }
+        let sum = match self.on_device.remove(parameter.name()) {
+            Some(earlier) => (earlier + grad)?,
+            None => grad,
+        };
+        self.on_device.insert(parameter.name().to_owned(), sum);
         Ok(())
     }
 
@@ -64,11 +84,35 @@ impl<'a> Gradients<'a> {
             let name = parameter.name();
             let uses = self.uses.entry(name.to_owned()).or_default();
             *uses = uses.saturating_sub(1);
-            if *uses == 0
-                && let Some(sum) = self.sums.remove(name)
-            {
+            if *uses > 0 {
+                continue;
+            }
+            if let Some(sum) = self.on_device.remove(name) {
+                self.ready.push((name.to_owned(), sum));
+            } else if let Some(sum) = self.sums.remove(name) {
                 (self.sink)(name, sum)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Hands on what is still on the device.
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        if self.ready.is_empty() {
+            return Ok(());
+        }
+        let parts: Vec<_> = self.ready.iter().map(|(_, sum)| sum).collect();
+        let all = Tensor::cat(&parts, 0)?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
+        let mut rest = all.as_slice();
+        for (name, sum) in &self.ready {
+            let (values, others) = rest.split_at(sum.elem_count());
+            rest = others;
+            let mut values = values.to_vec();
+            // A table that is also looked up in has a part that was added up here.
+            if let Some(sum) = self.sums.remove(name) {
+                values.iter_mut().zip(sum).for_each(|(value, more)| *value += more);
+            }
+            (self.sink)(name, values)?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use half::bf16;
 use kernels::Matrix;
 use kernels::parallel::{chunks, chunks_mut, for_each};
 
-use super::Tape;
+use super::{Tape, column_sums};
 use crate::Error;
 use crate::ops::rows::TASK;
 use crate::ops::{applied, elements, plain, written};
@@ -38,7 +38,11 @@ impl Tape {
         }
         shape.push(out_width);
         if !x.device().is_cpu() {
-            return self.composed_linear(x, layer, shape);
+            return if self.rounds() {
+                self.composed_linear(x, layer, shape)
+            } else {
+                self.dense_linear(x, layer, &shape)
+            };
         }
         let x = x.contiguous()?;
         let rows = x.elem_count() / width.max(1);
@@ -76,6 +80,39 @@ impl Tape {
                 written(x.shape(), |dx| kernels::linear_grad_input(&dy, weight, width, dx))
             })?;
             Ok(vec![Some(dx)])
+        });
+        Ok(out)
+    }
+
+    /// The same by the framework's products, on any device.
+    pub(super) fn dense_linear(
+        &self,
+        x: &Tensor,
+        layer: LinearWeights<'_>,
+        shape: &[usize],
+    ) -> Result<Tensor, Error> {
+        let LinearWeights { width, out_width, .. } = layer;
+        let weight = layer.weight.as_weight()?;
+        let values = weight.tensor()?.reshape((out_width, width))?;
+        let bias = layer.bias.cloned();
+        let rows = x.reshape(((), width))?;
+        let bias_values = bias.as_ref().map(Weight::tensor).transpose()?;
+        let out = plain::linear(&rows, &values, bias_values.as_ref())?.reshape(shape)?;
+        let trained = [Some(&weight), bias.as_ref()];
+        let trained = trained.map(|it| it.and_then(Weight::parameter).cloned());
+        let parameters = trained.iter().flatten().cloned().collect();
+        let (needs_dx, x_shape) = (self.tracks(x), x.shape().clone());
+        self.record_one(&[x], parameters, &out, move |gradients, dout| {
+            let dout = dout.contiguous()?.reshape(((), out_width))?;
+            let [weight, bias] = trained;
+            if let Some(parameter) = weight {
+                gradients.add_tensor(&parameter, &dout.t()?.matmul(&rows)?)?;
+            }
+            if let Some(parameter) = bias {
+                gradients.add_tensor(&parameter, &column_sums(&dout)?)?;
+            }
+            let dx = needs_dx.then(|| dout.matmul(&values)?.reshape(x_shape)).transpose()?;
+            Ok(vec![dx])
         });
         Ok(out)
     }

@@ -6,6 +6,7 @@
 //! used for nothing but compositions away from the CPU.
 
 mod attention;
+mod device;
 mod gradients;
 mod linear;
 mod ops;
@@ -18,7 +19,8 @@ use std::sync::Arc;
 
 use candle_core::{Tensor, TensorId, Var};
 
-pub(crate) use self::attention::Part;
+pub(crate) use self::attention::{Part, Parts};
+pub(crate) use self::device::column_sums;
 pub(crate) use self::gradients::Gradients;
 pub(crate) use self::linear::LinearWeights;
 use crate::Error;

@@ -43,6 +43,9 @@ impl Tape {
         [weight, bias]: [&Weight; 2],
         eps: f64,
     ) -> Result<Tensor, Error> {
+        if is_dense(x) {
+            return self.dense_norm(x, (weight, Some(bias)), eps);
+        }
         if !x.device().is_cpu() {
             return self.composed(&[x], &[weight, bias], move |x, w| {
                 plain::layer_norm(&x[0], &w[0], &w[1], eps)
@@ -55,6 +58,9 @@ impl Tape {
     }
 
     pub(crate) fn rms_norm(&self, x: &Tensor, weight: &Weight, eps: f64) -> Result<Tensor, Error> {
+        if is_dense(x) {
+            return self.dense_norm(x, (weight, None), eps);
+        }
         if !x.device().is_cpu() {
             return self.composed(&[x], &[weight], move |x, w| plain::rms_norm(&x[0], &w[0], eps));
         }
@@ -96,6 +102,9 @@ impl Tape {
     }
 
     pub(crate) fn gelu_tanh(&self, x: &Tensor) -> Result<Tensor, Error> {
+        if is_dense(x) {
+            return self.dense_gelu_tanh(x);
+        }
         if !x.device().is_cpu() {
             return self.composed(&[x], &[], |x, _| plain::gelu_tanh(&x[0]));
         }
@@ -103,6 +112,9 @@ impl Tape {
     }
 
     pub(crate) fn gelu_erf(&self, x: &Tensor) -> Result<Tensor, Error> {
+        if is_dense(x) {
+            return self.dense_gelu_erf(x);
+        }
         if !x.device().is_cpu() {
             return self.composed(&[x], &[], |x, _| plain::gelu_erf(&x[0]));
         }
@@ -126,6 +138,9 @@ impl Tape {
     }
 
     pub(crate) fn silu_gate(&self, gate_up: &Tensor) -> Result<Tensor, Error> {
+        if is_dense(gate_up) {
+            return self.dense_silu_gate(gate_up);
+        }
         if !gate_up.device().is_cpu() {
             return self.composed(&[gate_up], &[], |x, _| plain::silu_gate(&x[0]));
         }
@@ -219,13 +234,28 @@ impl Tape {
             });
             return Ok(out);
         }
-        let count = rows.len();
+        self.gather_rows(x, rows)
+    }
+
+    /// The same by the framework's operations, on any device.
+    pub(super) fn gather_rows(&self, x: &Tensor, rows: Vec<u32>) -> Result<Tensor, Error> {
+        let (num_rows, count) = (x.dim(0)?, rows.len());
+        // The gradient is gathered as well: adding rows up at their places is slow on a device.
+        let (mut origin, mut is_taken) = (vec![0_u32; num_rows], vec![0_f32; num_rows]);
+        for (from, to) in rows.iter().enumerate() {
+            let to = *to as usize;
+            if let (Some(origin), Some(is_taken)) = (origin.get_mut(to), is_taken.get_mut(to)) {
+                (*origin, *is_taken) = (from as u32, 1.0);
+            }
+        }
         let rows = Tensor::from_vec(rows, count, x.device())?;
-        let out = x.index_select(&rows, 0)?;
-        let (dtype, device) = (x.dtype(), x.device().clone());
+        let out = x.contiguous()?.index_select(&rows, 0)?;
+        let device = x.device().clone();
         self.record_one(&[x], Vec::new(), &out, move |_, dout| {
-            let zeros = Tensor::zeros(shape, dtype, &device)?;
-            Ok(vec![Some(zeros.index_add(&rows, &dout, 0)?)])
+            let origin = Tensor::from_vec(origin, num_rows, &device)?;
+            let is_taken = Tensor::from_vec(is_taken, (num_rows, 1), &device)?;
+            let dx = dout.contiguous()?.index_select(&origin, 0)?.broadcast_mul(&is_taken)?;
+            Ok(vec![Some(dx)])
         });
         Ok(out)
     }
@@ -286,6 +316,11 @@ impl Tape {
     }
 }
 
+/// Returns whether gradients on a device are written out for a tensor.
+fn is_dense(x: &Tensor) -> bool {
+    !x.device().is_cpu() && x.dtype() == DType::F32
+}
+
 /// Returns `x + factor y`.
 pub(super) fn sum(x: &Tensor, y: &Tensor, factor: f64) -> candle_core::Result<Tensor> {
     if x.device().is_cpu() && x.dtype() == DType::F32 && x.dims() == y.dims() {
@@ -311,6 +346,9 @@ fn add_images(
     parameter: &Parameter,
     dout: &Tensor,
 ) -> Result<(), Error> {
+    if !dout.device().is_cpu() {
+        return gradients.add_tensor(parameter, &dout.sum(0)?);
+    }
     let mut sum = dout.i(0)?;
     for image in 1..dout.dim(0)? {
         sum = (sum + dout.i(image)?)?;

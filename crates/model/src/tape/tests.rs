@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use sequence::{AttentionPlan, AttentionPolicy, Layout, Role};
 
-use super::{Gradients, LinearWeights, Part, Tape};
+use super::{Gradients, LinearWeights, Part, Parts, Tape};
 use crate::Error;
 use crate::ops::{Heads, plain};
 use crate::parameter::Parameter;
@@ -129,6 +129,13 @@ fn linear_layers() {
                     |tape| tape.linear(&x, layer),
                     |x, w| plain::linear(&x[0], &w[0], w.get(1)),
                 );
+                assert_gradients(
+                    "linear on a device",
+                    &[&x],
+                    &weights,
+                    |tape| tape.dense_linear(&x, layer, &[rows, width + 5]),
+                    |x, w| plain::linear(&x[0], &w[0], w.get(1)),
+                );
             }
         }
     }
@@ -154,6 +161,20 @@ fn norms() {
             |tape| tape.rms_norm(&x, &weight, 1e-2),
             |x, w| plain::rms_norm(&x[0], &w[0], 1e-2),
         );
+        assert_gradients(
+            "layer norm on a device",
+            &[&x],
+            &[&weight, &bias],
+            |tape| tape.dense_norm(&x, (&weight, Some(&bias)), 1e-2),
+            |x, w| plain::layer_norm(&x[0], &w[0], &w[1], 1e-2),
+        );
+        assert_gradients(
+            "rms norm on a device",
+            &[&x],
+            &[&weight],
+            |tape| tape.dense_norm(&x, (&weight, None), 1e-2),
+            |x, w| plain::rms_norm(&x[0], &w[0], 1e-2),
+        );
     }
 }
 
@@ -176,6 +197,24 @@ fn activations() {
             |tape| tape.silu_gate(&x),
             |x, _| plain::silu_gate(&x[0]),
         );
+        assert_gradients(
+            "tanh on a device",
+            &[&x],
+            &[],
+            |tape| tape.dense_gelu_tanh(&x),
+            |x, _| plain::gelu_tanh(&x[0]),
+        );
+        assert_gradients(
+            "gate on a device",
+            &[&x],
+            &[],
+            |tape| tape.dense_silu_gate(&x),
+            |x, _| plain::silu_gate(&x[0]),
+        );
+        let [fused, dense] = [Tape::gelu_erf, Tape::dense_gelu_erf]
+            .map(|gelu| outcome(&[&x], &mut Noise(9), |tape| gelu(tape, &x)));
+        assert_close("erf on a device", &values(&dense.0), &values(&fused.0));
+        assert_close("erf on a device", &dense.1[0], &fused.1[0]);
         // The framework's slope of the error function has few digits; the tanh form is another
         // function.
         let [found, rounded] = [0.0, 1e-3].map(|shift| {
@@ -208,6 +247,51 @@ fn rotations() {
     }
 }
 
+/// The composition of attention, sequence by sequence.
+fn one_by_one(
+    plans: Vec<AttentionPlan>,
+    heads: Heads,
+) -> impl Fn(&[Tensor], &[Tensor]) -> candle_core::Result<Tensor> + Clone + 'static {
+    move |x, _| {
+        let (mut row, mut key) = (0, 0);
+        let mut outs = Vec::new();
+        for plan in &plans {
+            let (rows, keys) = (plan.num_rows(), plan.num_columns());
+            let q = x[0].narrow(0, row, rows)?;
+            let (k, v) = (x[1].narrow(0, key, keys)?, x[2].narrow(0, key, keys)?);
+            outs.push(plain::attention(&q, &k, &v, plan, heads)?);
+            row += rows;
+            key += keys;
+        }
+        Tensor::cat(&outs, 0)
+    }
+}
+
+#[test]
+fn sequences_of_one_plan_are_padded_to_nothing() {
+    let mut noise = Noise(11);
+    let heads = Heads { query: 4, key_value: 2, dim: 6 };
+    let layout = Layout::new().image(4).text(Role::User, 3).reply_mark();
+    for plan in [AttentionPlan::full(3, 7), AttentionPolicy::ModalityMutual.plan(&layout)] {
+        let (rows, keys) = (plan.num_rows(), plan.num_columns());
+        let parts = Parts::repeated(&Arc::new(plan.clone()), 5);
+        let q = noise.tensor(&[5, rows, 24]);
+        let (k, v) = (noise.tensor(&[5, keys, 12]), noise.tensor(&[5, keys, 12]));
+        let expected = one_by_one(vec![plan; 5], heads);
+        assert_gradients(
+            "padded attention",
+            &[&q, &k, &v],
+            &[],
+            |tape| tape.padded_attention([&q, &k, &v], &parts, heads),
+            move |x, w| {
+                let of = |x: &Tensor, width: usize| x.reshape(((), width));
+                expected(&[of(&x[0], 24)?, of(&x[1], 12)?, of(&x[2], 12)?], w)?
+                    .reshape((5, rows, 24))
+            },
+        );
+    }
+}
+
 #[test]
 fn attention_of_several_sequences_under_every_policy() {
     let layout = |image, question| {
@@ -229,31 +313,18 @@ fn attention_of_several_sequences_under_every_policy() {
                 num_keys: plan.num_columns(),
                 plan: Arc::new(plan.clone()),
             };
-            let parts: Arc<[Part]> = plans.iter().map(part).collect();
+            let parts: Parts = plans.iter().map(part).collect();
             let rows: usize = plans.iter().map(AttentionPlan::num_rows).sum();
             let keys: usize = plans.iter().map(AttentionPlan::num_columns).sum();
             let q = noise.tensor(&[rows, query * dim]);
             let (k, v) =
                 (noise.tensor(&[keys, key_value * dim]), noise.tensor(&[keys, key_value * dim]));
-            assert_gradients(
-                &format!("{heads:?} {policy:?}"),
-                &[&q, &k, &v],
-                &[],
-                |tape| tape.attention([&q, &k, &v], &parts, heads),
-                move |x, _| {
-                    let (mut row, mut key) = (0, 0);
-                    let mut outs = Vec::new();
-                    for plan in &plans {
-                        let (rows, keys) = (plan.num_rows(), plan.num_columns());
-                        let q = x[0].narrow(0, row, rows)?;
-                        let (k, v) = (x[1].narrow(0, key, keys)?, x[2].narrow(0, key, keys)?);
-                        outs.push(plain::attention(&q, &k, &v, plan, heads)?);
-                        row += rows;
-                        key += keys;
-                    }
-                    Tensor::cat(&outs, 0)
-                },
-            );
+            let name = format!("{heads:?} {policy:?}");
+            let expected = one_by_one(plans, heads);
+            let compute = |tape: &Tape| tape.attention([&q, &k, &v], &parts, heads);
+            assert_gradients(&name, &[&q, &k, &v], &[], compute, expected.clone());
+            let compute = |tape: &Tape| tape.padded_attention([&q, &k, &v], &parts, heads);
+            assert_gradients(&format!("{name}, padded"), &[&q, &k, &v], &[], compute, expected);
         }
     }
 }
@@ -310,6 +381,13 @@ fn what_moves_and_adds() {
         &[&rows],
         &[],
         |tape| tape.select_rows(&rows, vec![4, 0, 3]),
+        |x, _| x[0].index_select(&Tensor::new(&[4_u32, 0, 3], &Device::Cpu)?, 0),
+    );
+    assert_gradients(
+        "select rows on a device",
+        &[&rows],
+        &[],
+        |tape| tape.gather_rows(&rows, vec![4, 0, 3]),
         |x, _| x[0].index_select(&Tensor::new(&[4_u32, 0, 3], &Device::Cpu)?, 0),
     );
     assert_gradients(

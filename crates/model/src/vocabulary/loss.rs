@@ -1,6 +1,6 @@
 //! The loss of hidden states, and its gradients, without ever holding all logits.
 
-use candle_core::{Device, Tensor};
+use candle_core::{D, Device, Tensor};
 use kernels::parallel::{chunks, chunks_mut, for_each};
 use kernels::unwritten;
 
@@ -8,11 +8,13 @@ use super::Vocabulary;
 use crate::Error;
 use crate::linear::Linear;
 use crate::ops::{elements, plain};
-use crate::tape::{Gradients, Tape};
+use crate::tape::{Gradients, Tape, column_sums};
 use crate::weights::Weight;
 
 /// Logits that are held at once.
 const LOGITS: usize = 1 << 22;
+/// The same on a device, which is quick with many.
+const DEVICE_LOGITS: usize = 1 << 27;
 /// The fewest rows that are worth a pass over the table.
 const MIN_ROWS: usize = 64;
 
@@ -33,7 +35,7 @@ impl Vocabulary {
             return Err(Error::TokenId { id, vocab_size });
         }
         if !hidden.device().is_cpu() {
-            return self.composed_loss(hidden, targets, gradients);
+            return self.dense_loss(hidden, targets, gradients);
         }
         let hidden = hidden.contiguous()?;
         let x = elements(&hidden)?;
@@ -158,58 +160,136 @@ impl Vocabulary {
         Ok(())
     }
 
-    /// The same by the framework's operations.
-    fn composed_loss(
+    /// The same by the framework's operations, on any device.
+    pub(super) fn dense_loss(
         &self,
         hidden: &Tensor,
         targets: &[u32],
         gradients: Option<(&mut Gradients<'_>, f32)>,
     ) -> Result<(f64, Option<Tensor>), Error> {
-        let operands = self.heads().map(|(head, count)| Ok((head.operands()?, count)));
-        let operands = operands.collect::<Result<Vec<_>, Error>>()?;
-        let weights: Vec<Weight> = operands
-            .iter()
-            .flat_map(|((weight, bias), _)| [Some(weight), bias.as_ref()])
-            .flatten()
-            .cloned()
-            .collect();
-        let shapes: Vec<_> =
-            operands.iter().map(|((_, bias), count)| (bias.is_some(), *count)).collect();
-        let count = targets.len();
-        let targets = Tensor::from_slice(targets, (count, 1), hidden.device())?;
-        let compute = move |x: &[Tensor], weights: &[Tensor]| {
-            let mut weights = weights.iter();
-            let mut parts = Vec::new();
-            for (has_bias, count) in &shapes {
-                let weight = weights.next().map(|weight| weight.narrow(0, 0, *count));
-                let bias = if *has_bias { weights.next() } else { None };
-                let bias = bias.map(|bias| bias.narrow(0, 0, *count)).transpose()?;
-                if let Some(weight) = weight.transpose()? {
-                    parts.push(plain::linear(&x[0], &weight, bias.as_ref())?);
-                }
+        let hidden = hidden.contiguous()?;
+        let device = hidden.device();
+        let (mut gradients, scale) = gradients.map_or((None, 0.0), |(to, scale)| (Some(to), scale));
+        let (mut sum, mut dhidden) = (0.0, Vec::new());
+        let rows = (DEVICE_LOGITS / self.len().max(1)).max(MIN_ROWS);
+        for (index, targets) in targets.chunks(rows).enumerate() {
+            let x = hidden.narrow(0, index * rows, targets.len())?;
+            let targets = Tensor::from_slice(targets, (targets.len(), 1), device)?;
+            let logits = self.dense_logits(&x)?;
+            let logits = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
+            let weights = logits.exp()?;
+            let totals = weights.sum_keepdim(D::Minus1)?;
+            let losses = (totals.log()? - logits.gather(&targets, 1)?)?;
+            sum += f64::from(losses.sum_all()?.to_scalar::<f32>()?);
+            if let Some(gradients) = &mut gradients {
+                let hit = Tensor::full(-1_f32, targets.shape(), device)?;
+                let dlogits = weights.broadcast_div(&totals)?.scatter_add(&targets, &hit, 1)?;
+                let dlogits = (dlogits * f64::from(scale))?;
+                dhidden.push(self.dense_grad((&x, &dlogits), gradients)?);
             }
-            crate::loss::cross_entropy_sum(&Tensor::cat(&parts, 1)?, &targets)
-        };
-        let (mut gradients, scale) = match gradients {
-            Some((to, scale)) => (Some(to), scale),
-            None => (None, 0.0),
-        };
-        let tape = if gradients.is_some() {
-            Tape::on(crate::training::StepOptions::default())
-        } else {
-            Tape::off()
-        };
-        tape.watch(hidden);
-        let sum = tape.composed(&[hidden], &weights.iter().collect::<Vec<_>>(), compute)?;
-        let value = f64::from(sum.to_scalar::<f32>()?);
-        let dhidden = match &mut gradients {
-            Some(gradients) => {
-                let seed = Tensor::new(scale, hidden.device())?;
-                gradients.expect(tape.parameters());
-                tape.unwind(gradients, (&sum, seed), &[hidden])?.pop().flatten()
+        }
+        let dhidden = if dhidden.is_empty() { None } else { Some(Tensor::cat(&dhidden, 0)?) };
+        Ok((sum, dhidden))
+    }
+
+    /// Returns the logits of some rows. `// [rows, hidden] -> [rows, ids]`
+    fn dense_logits(&self, x: &Tensor) -> Result<Tensor, Error> {
+        let mut parts = Vec::new();
+        for (head, count) in self.heads() {
+            let (weight, bias) = head.operands()?;
+            let weight = weight.tensor()?.narrow(0, 0, count)?;
+            let bias = bias.map(|bias| bias.tensor()?.narrow(0, 0, count)).transpose()?;
+            parts.push(plain::linear(x, &weight, bias.as_ref())?);
+        }
+        Ok(Tensor::cat(&parts, 1)?)
+    }
+
+    /// Adds the gradients of the heads, and returns that of the hidden states.
+    fn dense_grad(
+        &self,
+        (x, dlogits): (&Tensor, &Tensor),
+        gradients: &mut Gradients<'_>,
+    ) -> Result<Tensor, Error> {
+        let (mut start, mut dx) = (0, x.zeros_like()?);
+        for (head, count) in self.heads() {
+            let (weight, bias) = head.operands()?;
+            let dy = dlogits.narrow(1, start, count)?.contiguous()?;
+            start += count;
+            // Rows of the table that have no id get no gradient.
+            let unused = head.weights().out_width - count;
+            if let Some(parameter) = weight.parameter() {
+                let dweight = dy.t()?.matmul(x)?.pad_with_zeros(0, 0, unused)?;
+                gradients.add_tensor(parameter, &dweight)?;
             }
-            None => None,
+            if let Some(parameter) = bias.as_ref().and_then(Weight::parameter) {
+                let dbias = column_sums(&dy)?.pad_with_zeros(0, 0, unused)?;
+                gradients.add_tensor(parameter, &dbias)?;
+            }
+            dx = (dx + dy.matmul(&weight.tensor()?.narrow(0, 0, count)?)?)?;
+        }
+        Ok(dx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use checkpoint::Checkpoint;
+
+    use super::*;
+    use crate::training::{StepOptions, Trained};
+    use crate::{Aki, AkiConfig, LoadOptions};
+
+    type Outcome = (f64, Vec<f32>, Vec<(String, Vec<f32>)>);
+
+    #[test]
+    fn a_device_computes_the_loss_and_the_gradients_of_the_cpu() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/base/model");
+        let json = std::fs::read_to_string(folder.join("config.json")).unwrap();
+        let config = AkiConfig::from_json(&json).unwrap();
+        let checkpoint = Checkpoint::open(&folder).unwrap();
+        let trained = Trained::of(&|_| true);
+        let options = LoadOptions::default();
+        let (aki, _) = Aki::load_trainable(config, &checkpoint, options, &trained).unwrap();
+        let vocabulary = &aki.vocabulary;
+        let targets = [0, 7, vocabulary.len() as u32 - 1, 7, 300];
+        let values = (0..5 * vocabulary.hidden).map(|i| (i as f32 * 0.37).sin()).collect();
+        let hidden = Tensor::from_vec(values, (5, vocabulary.hidden), &Device::Cpu).unwrap();
+        let outcome = |is_dense: bool| -> Outcome {
+            let mut of_parameters = Vec::new();
+            let mut sink = |name: &str, gradient: Vec<f32>| {
+                of_parameters.push((name.to_owned(), gradient));
+                Ok(())
+            };
+            let mut gradients = Gradients::new(&mut sink);
+            let head = vocabulary.head_parameters();
+            gradients.expect(head.iter().cloned());
+            let to = Some((&mut gradients, 0.2));
+            let (sum, dhidden) = if is_dense {
+                vocabulary.dense_loss(&hidden, &targets, to).unwrap()
+            } else {
+                let tape = Tape::on(StepOptions::default());
+                vocabulary.loss(&tape, &hidden, &targets, to).unwrap()
+            };
+            gradients.done(&head).unwrap();
+            let dhidden = dhidden.unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            (sum, dhidden, of_parameters)
         };
-        Ok((value, dhidden))
+        let (found, expected) = (outcome(true), outcome(false));
+        let close = |found: &[f32], expected: &[f32]| {
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 2e-6, "{found}, expected {expected}");
+            }
+        };
+        assert!((found.0 - expected.0).abs() < 1e-5, "{}, expected {}", found.0, expected.0);
+        close(&found.1, &expected.1);
+        assert_eq!(found.2.len(), expected.2.len());
+        assert!(!found.2.is_empty());
+        for (found, expected) in found.2.iter().zip(&expected.2) {
+            assert_eq!(found.0, expected.0);
+            close(&found.1, &expected.1);
+        }
     }
 }

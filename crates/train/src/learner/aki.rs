@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use checkpoint::{Checkpoint, Dtype, ShardPlan, TensorSpec};
+use kernels::parallel::{chunks, chunks_mut, for_each};
 use model::training::{Images, Loss, Precision, StepOptions, Trained, TrainingSequence};
 use model::{Aki, AkiConfig, LoadOptions, Lora, Parameter, Parameters};
 use sequence::{AttentionPlan, AttentionPolicy};
@@ -46,12 +47,14 @@ pub struct AkiTraining {
     pub lora: Option<LoraRecipe>,
     /// Where the random start of the adapters comes from.
     pub seed: u64,
+    /// The device that computes.
+    pub device: Device,
 }
 
 impl From<&Recipe> for AkiTraining {
     fn from(recipe: &Recipe) -> Self {
         let Recipe { seed, model, compute, lora, .. } = recipe.clone();
-        Self { model, compute, lora, seed }
+        Self { model, compute, lora, seed, device: Device::Cpu }
     }
 }
 
@@ -74,7 +77,7 @@ impl AkiLearner {
     /// # Errors
     /// If a tensor is missing or has another shape, or there is no layer for an adapter.
     pub fn load(files: AkiFiles, training: AkiTraining) -> Result<Self, Error> {
-        let AkiTraining { model, compute, lora, seed } = training;
+        let AkiTraining { model, compute, lora, seed, device } = training;
         let is_adapted = |name: &str| lora.as_ref().is_some_and(|lora| lora.is_adapted(name));
         let is_trained = |name: &str| model.is_trained(name) && !is_adapted(name);
         let is_target = |layer: &str| lora.as_ref().is_some_and(|lora| lora.is_target(layer));
@@ -85,7 +88,9 @@ impl AkiLearner {
             is_target: &is_target,
         });
         let trained = Trained { is_trained: &is_trained, lora: adapters };
-        let options = LoadOptions::default();
+        // Elsewhere than on the CPU products are of one type, and what is trained is f32.
+        let dtype = (!device.is_cpu()).then_some(Dtype::F32);
+        let options = LoadOptions { device, dtype };
         let (aki, parameters) =
             Aki::load_trainable(files.config.clone(), &files.weights, options, &trained)?;
         if let Some(lora) = &lora
@@ -311,6 +316,9 @@ fn regions(batch: &[Sample]) -> Option<Vec<&[Option<u32>]>> {
 /// Returns pixel values as one tensor. `// [images, 3, size, size]`
 pub(super) fn stack(images: &[&[f32]], aki: &Aki) -> Result<Tensor, Error> {
     let size = aki.config().image_size;
-    let values = images.concat();
+    let mut values = kernels::unwritten(images.iter().map(|image| image.len()).sum());
+    for_each((chunks_mut(&mut values, 3 * size * size), chunks(images, 1)), 1, |_, (to, from)| {
+        to.copy_from_slice(from[0]);
+    });
     Ok(Tensor::from_vec(values, (images.len(), 3, size, size), aki.device())?)
 }
