@@ -18,7 +18,7 @@ pub(crate) const EMBEDDED: &str = "miniature";
 
 const EMBEDDED_CONFIG: &str = include_str!("../assets/miniature/config.json");
 const EMBEDDED_TOKENIZER: &[u8] = include_bytes!("../assets/miniature/tokenizer.json");
-const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../assets/miniature/model.safetensors");
+const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../assets/miniature/model.gguf");
 
 /// What the embedded model can and cannot do.
 const EMBEDDED_CARD: &str = include_str!("../assets/miniature/README.md");

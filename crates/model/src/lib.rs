@@ -60,3 +60,4 @@ pub use crate::lora::Lora;
 pub use crate::parameter::{Parameter, Parameters};
 pub use crate::rope::{RopeConfig, RopeRegime, RopeScaling};
 pub use crate::tap::{Attended, NoTap, Tap};
+pub use crate::weights::widened;

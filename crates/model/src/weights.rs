@@ -224,8 +224,8 @@ fn format(dtype: Dtype) -> Option<BlockFormat> {
     }
 }
 
-/// Returns the elements of blocks as f32, and other tensors as they are.
-fn widened(tensor: checkpoint::Tensor) -> checkpoint::Tensor {
+/// Returns the elements of blocks of few bits as f32, and other tensors as they are.
+pub fn widened(tensor: checkpoint::Tensor) -> checkpoint::Tensor {
     let Some(format) = format(tensor.dtype) else { return tensor };
     let blocks = Blocks { format, bytes: &tensor.bytes };
     let mut values = vec![0.0; blocks.len()];

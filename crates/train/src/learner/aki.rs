@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use candle_core::cuda::set_gemm_reduced_precision_f32;
 use candle_core::{Device, Tensor};
 use checkpoint::{Checkpoint, Dtype, ShardPlan, TensorSpec};
 use kernels::parallel::{chunks, chunks_mut, for_each};
@@ -78,6 +79,7 @@ impl AkiLearner {
     /// If a tensor is missing or has another shape, or there is no layer for an adapter.
     pub fn load(files: AkiFiles, training: AkiTraining) -> Result<Self, Error> {
         let AkiTraining { model, compute, lora, seed, device } = training;
+        let files = AkiFiles { weights: without_blocks(files.weights)?, ..files };
         let is_adapted = |name: &str| lora.as_ref().is_some_and(|lora| lora.is_adapted(name));
         let is_trained = |name: &str| model.is_trained(name) && !is_adapted(name);
         let is_target = |layer: &str| lora.as_ref().is_some_and(|lora| lora.is_target(layer));
@@ -106,10 +108,12 @@ impl AkiLearner {
         let options = StepOptions {
             recompute: compute.recompute,
             precision: match compute.precision {
-                recipe::Precision::F32 => Precision::F32,
+                recipe::Precision::F32 | recipe::Precision::Tf32 => Precision::F32,
                 recipe::Precision::Bf16 => Precision::Bf16,
             },
         };
+        // For all products of the process, which trains one model.
+        set_gemm_reduced_precision_f32(compute.precision == recipe::Precision::Tf32);
         let policy = AttentionPolicy::Causal;
         Ok(Self { aki, parameters, specs, files, lora, policy, options, images: None })
     }
@@ -303,6 +307,23 @@ impl Learner for AkiLearner {
     fn model(&self) -> Option<&Aki> {
         Some(&self.aki)
     }
+}
+
+/// Returns weights with bfloat16 in place of blocks of few bits, which cannot be written as
+/// safetensors: a run that is gone on with has to compute with what its checkpoint holds.
+fn without_blocks(weights: Checkpoint) -> Result<Checkpoint, Error> {
+    let mut widened = Vec::new();
+    for name in weights.names() {
+        let Some(tensor) = weights.tensor(name).filter(|it| it.dtype.block_len() > 1) else {
+            continue;
+        };
+        let tensor = model::widened(tensor.clone()).to_dtype(Dtype::Bf16)?;
+        widened.push((name.to_owned(), tensor));
+    }
+    if widened.is_empty() {
+        return Ok(weights);
+    }
+    Ok(Checkpoint::from_tensors(widened).over(weights))
 }
 
 /// Returns the labels of all patches, if those are what a micro-batch is to learn; a micro-batch is

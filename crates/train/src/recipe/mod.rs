@@ -260,6 +260,8 @@ pub enum Precision {
     /// 32 bits.
     #[default]
     F32,
+    /// 32 bits, of whose fractions an NVIDIA card multiplies the first ten: TF32. As f32 elsewhere.
+    Tf32,
     /// Operands are rounded to bfloat16; the weights themselves stay f32.
     Bf16,
 }

@@ -154,7 +154,7 @@ fn a_run_with_adapters_goes_on_too_and_every_checkpoint_has_them_merged_in() {
     aki(place.args(&["--resume"])).success();
     assert_eq!(place.metrics(), whole.metrics());
     assert!(place.learned(STEPS) == whole.learned(STEPS));
-    let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/miniature/model.safetensors");
+    let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/miniature/model.gguf");
     let init = Checkpoint::open(init).expect("the built-in model is there");
     let saved = Checkpoint::open(place.run().join("checkpoint-00000012")).expect("complete");
     for (name, changes) in [

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use checkpoint::Checkpoint;
+use checkpoint::{Checkpoint, Dtype};
+use kernels::BlockFormat;
 use model::AkiConfig;
 use sequence::AttentionPolicy;
 use train::Learner;
@@ -159,6 +160,41 @@ fn adapters_are_merged_into_what_is_saved_and_come_back_as_they_were() {
     merged.set_attention(AttentionPolicy::ModalityMutual);
     let found = merged.loss(&samples()).unwrap().mean;
     assert!((found - loss).abs() < 1e-5 * loss, "{found} {loss}");
+}
+
+/// Returns the golden model with a frozen matrix in blocks of eight bits.
+fn quantized() -> AkiFiles {
+    const NAME: &str = "lang_model.model.layers.0.mlp.gate_up_proj.weight";
+    let mut files = files(&golden("base/model"));
+    let tensor = files.weights.tensor(NAME).expect("it is there");
+    let values = tensor.to_f32_vec().expect("floats");
+    let mut bytes = vec![0; BlockFormat::Q8_0.num_bytes(values.len())];
+    kernels::quantize(BlockFormat::Q8_0, &values, &mut bytes);
+    let blocks =
+        checkpoint::Tensor { dtype: Dtype::Q8_0, shape: tensor.shape.clone(), bytes: bytes.into() };
+    files.weights = Checkpoint::from_tensors([(NAME.to_owned(), blocks)]).over(files.weights);
+    files
+}
+
+#[test]
+fn a_run_that_starts_with_blocks_goes_on_with_what_it_saved() {
+    let recipe = Recipe::parse(RECIPE, "recipe.toml", &[]).unwrap();
+    let load = |files: AkiFiles| {
+        let mut training = AkiTraining::from(&recipe);
+        training.model.frozen.push("lang_model.model.layers.0.*".to_owned());
+        let mut learner = AkiLearner::load(files, training).unwrap();
+        learner.set_attention(AttentionPolicy::ModalityMutual);
+        learner
+    };
+    let learner = load(quantized());
+    let loss = learner.loss(&samples()).unwrap().mean;
+    let whole = self::learner(|_| {});
+    let expected = whole.loss(&samples()).unwrap().mean;
+    assert!((loss - expected).abs() < 1e-2 * expected, "{loss}, expected {expected}");
+    let folder = tempfile::tempdir().unwrap();
+    learner.save(folder.path()).unwrap();
+    let saved = load(files(folder.path()));
+    assert_eq!(saved.loss(&samples()).unwrap().mean.to_bits(), loss.to_bits());
 }
 
 #[test]
