@@ -29,8 +29,8 @@ pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<()> {
     let mut mix = args.quantize.map(Mix::new);
     for name in checkpoint.names() {
         let Some(tensor) = checkpoint.tensor(name) else { continue };
-        let mut dtype =
-            args.dtype.dtype().filter(|_| is_float(tensor.dtype)).unwrap_or(tensor.dtype);
+        let is_number = is_float(tensor.dtype) || tensor.dtype.block_len() > 1;
+        let mut dtype = args.dtype.dtype().filter(|_| is_number).unwrap_or(tensor.dtype);
         if dtype.block_len() > 1 && (mix.is_some() || format == FormatArg::Safetensors) {
             dtype = Dtype::F32;
         }
