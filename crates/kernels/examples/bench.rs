@@ -163,8 +163,16 @@ fn linear_grads() {
         let matrix = Matrix::F32(&weight);
         report("y", median(|| kernels::linear(&x, matrix, None, width, &mut y)));
         report("packed", median(|| kernels::linear_packed(&x, matrix, None, width, &mut y)));
-        report("dx", median(|| kernels::linear_grad_input(&y, matrix, width, &mut dx)));
-        report("dw", median(|| kernels::linear_grad_weight(&y, &x, width, &mut dw, false)));
+        report(
+            "dx",
+            median(|| kernels::linear_grad_input(Matrix::F32(&y), matrix, width, &mut dx)),
+        );
+        report(
+            "dw",
+            median(|| {
+                kernels::linear_grad_weight(Matrix::F32(&y), Matrix::F32(&x), width, &mut dw, false)
+            }),
+        );
         println!();
     }
 }

@@ -2,10 +2,12 @@
 
 use std::ops::{Deref, DerefMut};
 
+use crate::memory::unwritten;
+
 /// Numbers of a line of the cache: a vector that starts at a multiple of it touches one line only.
 pub(crate) const LINE: usize = 16;
 
-/// Numbers that start a line of the cache, zero at first.
+/// Numbers that start a line of the cache.
 pub(crate) struct Aligned {
     buffer: Vec<f32>,
     start: usize,
@@ -13,8 +15,17 @@ pub(crate) struct Aligned {
 }
 
 impl Aligned {
+    /// Returns zeros.
     pub(crate) fn new(len: usize) -> Self {
-        let buffer = vec![0.0; len + LINE];
+        Self::of(vec![0.0; len + LINE], len)
+    }
+
+    /// Returns numbers that are whatever they are, as [`unwritten`] does.
+    pub(crate) fn unwritten(len: usize) -> Self {
+        Self::of(unwritten(len + LINE), len)
+    }
+
+    fn of(buffer: Vec<f32>, len: usize) -> Self {
         let start = buffer.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
         Self { buffer, start, len }
     }

@@ -54,6 +54,7 @@ pub use cuda::keep_freed_memory_of;
 pub use level::{Level, UnknownLevel, set_level};
 pub use linear::{
     Matrix, linear, linear_grad_bias, linear_grad_input, linear_grad_weight, linear_packed,
+    round_to_bf16,
 };
 pub use memory::{keep_freed_memory, unwritten};
 pub use norm::{layer_norm, rms_norm};

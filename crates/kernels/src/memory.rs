@@ -53,6 +53,20 @@ pub(crate) fn prefetch<T>(from: &[T], elements: usize) {
     let _ = (from, elements);
 }
 
+/// As [`prefetch`], but into the second cache only: for lines that would push each other out of the
+/// first.
+#[inline(always)]
+pub(crate) fn prefetch_second<T>(from: &[T], elements: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.as_ptr().wrapping_add(elements).cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (from, elements);
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -1,6 +1,6 @@
 //! Gradients of the norms.
 
-use crate::linear::linear_grad_bias;
+use crate::linear::sum_of_rows;
 use crate::norm::{sum, sum_of_squares};
 use crate::parallel::{chunks_mut, for_each};
 use crate::simd::{Kernel, Simd, dispatch, load_some, store_some};
@@ -70,7 +70,7 @@ fn run(call: Call<'_>, grad: NormGrad<'_>) {
     }
     assert_eq!(call.x.len() % width, 0, "rows of {width}");
     if let Some(dbias) = dbias {
-        linear_grad_bias(call.dy, dbias, accumulate);
+        sum_of_rows(call.dy, dbias, accumulate);
     }
     let tasks = call.x.len().div_ceil(ROWS * width);
     let mut sums = vec![0.0; if dweight.is_some() { tasks * width } else { tasks }];
@@ -82,7 +82,7 @@ fn run(call: Call<'_>, grad: NormGrad<'_>) {
         dispatch(Rows { call, dx, sums: dweight.is_some().then_some(sums) });
     });
     if let Some(dweight) = dweight {
-        linear_grad_bias(&sums, dweight, accumulate);
+        sum_of_rows(&sums, dweight, accumulate);
     }
 }
 

@@ -104,6 +104,12 @@ pub(crate) trait Element: Copy + Default + Send + Sync {
     fn load<S: Simd>(simd: S, from: &[Self]) -> S::V;
     /// Returns the value as f32.
     fn widened(self) -> f32;
+
+    /// Returns the elements if they are bf16.
+    #[inline(always)]
+    fn as_bf16(_: &[Self]) -> Option<&[bf16]> {
+        None
+    }
 }
 
 impl Element for f32 {
@@ -125,6 +131,10 @@ impl Element for bf16 {
     #[inline(always)]
     fn widened(self) -> f32 {
         self.to_f32()
+    }
+    #[inline(always)]
+    fn as_bf16(elements: &[Self]) -> Option<&[bf16]> {
+        Some(elements)
     }
 }
 

@@ -5,9 +5,6 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use candle_core::{Device, Result, Tensor};
 use half::bf16;
-use kernels::parallel::{chunks, chunks_mut, for_each};
-
-use crate::ops::rows::TASK;
 
 /// One trained tensor: its values in f32, wherever the model computes.
 #[derive(Debug)]
@@ -62,20 +59,7 @@ impl Parameter {
     /// Returns the values rounded to bfloat16.
     pub(crate) fn rounded(&self) -> Arc<Vec<bf16>> {
         let mut copies = self.copies.write().unwrap_or_else(PoisonError::into_inner);
-        let round = || {
-            let values = self.values();
-            let mut rounded = vec![bf16::ZERO; values.len()];
-            for_each(
-                (chunks(&values, TASK), chunks_mut(&mut rounded, TASK)),
-                1,
-                |_, (from, to)| {
-                    for (from, to) in from.iter().zip(to) {
-                        *to = bf16::from_f32(*from);
-                    }
-                },
-            );
-            Arc::new(rounded)
-        };
+        let round = || Arc::new(kernels::round_to_bf16(&self.values()));
         Arc::clone(copies.rounded.get_or_insert_with(round))
     }
 

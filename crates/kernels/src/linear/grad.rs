@@ -13,12 +13,20 @@ const ROWS: usize = 64;
 
 /// Writes `dy weight` to `dx`, the gradient of `x` in [`linear`](crate::linear()).
 ///
-/// `dy` is `[rows, out_width]`, `weight` `[out_width, width]`, `dx` `[rows, width]`. Weights of
-/// fewer bits are widened and `dy` is not rounded.
+/// `dy` is `[rows, out_width]` in f32 or bf16, `weight` `[out_width, width]`, `dx` `[rows, width]`.
+/// Both are multiplied as they are: of fewer bits, they are widened.
 ///
 /// # Panics
-/// If the lengths do not fit.
-pub fn linear_grad_input(dy: &[f32], weight: Matrix<'_>, width: usize, dx: &mut [f32]) {
+/// If the lengths do not fit, or `dy` is of another type.
+pub fn linear_grad_input(dy: Matrix<'_>, weight: Matrix<'_>, width: usize, dx: &mut [f32]) {
+    match dy {
+        Matrix::F32(dy) => grad_input_of(dy, weight, width, dx),
+        Matrix::Bf16(dy) => grad_input_of(dy, weight, width, dx),
+        Matrix::F16(_) | Matrix::Blocks(_) => panic!("a gradient in f32 or bf16"),
+    }
+}
+
+fn grad_input_of<A: Element>(dy: &[A], weight: Matrix<'_>, width: usize, dx: &mut [f32]) {
     match weight {
         Matrix::F32(weight) => grad_input(dy, weight, width, dx),
         Matrix::Bf16(weight) => grad_input(dy, weight, width, dx),
@@ -31,7 +39,7 @@ pub fn linear_grad_input(dy: &[f32], weight: Matrix<'_>, width: usize, dx: &mut 
     }
 }
 
-fn grad_input<E: Element>(dy: &[f32], weight: &[E], width: usize, dx: &mut [f32]) {
+fn grad_input<A: Element, B: Element>(dy: &[A], weight: &[B], width: usize, dx: &mut [f32]) {
     if dx.is_empty() {
         return;
     }
@@ -53,11 +61,26 @@ fn grad_input<E: Element>(dy: &[f32], weight: &[E], width: usize, dx: &mut [f32]
 /// Writes `dy^T x` to `dw`, the gradient of the weights in [`linear`](crate::linear()), or adds it
 /// to what is there.
 ///
-/// `dy` is `[rows, out_width]`, `x` `[rows, width]`, `dw` `[out_width, width]`.
+/// `dy` is `[rows, out_width]`, `x` `[rows, width]`, both in f32 or both in bf16, `dw`
+/// `[out_width, width]`.
 ///
 /// # Panics
-/// If the lengths do not fit.
-pub fn linear_grad_weight(dy: &[f32], x: &[f32], width: usize, dw: &mut [f32], accumulate: bool) {
+/// If the lengths or types do not fit.
+pub fn linear_grad_weight(
+    dy: Matrix<'_>,
+    x: Matrix<'_>,
+    width: usize,
+    dw: &mut [f32],
+    accumulate: bool,
+) {
+    match (dy, x) {
+        (Matrix::F32(dy), Matrix::F32(x)) => grad_weight(dy, x, width, dw, accumulate),
+        (Matrix::Bf16(dy), Matrix::Bf16(x)) => grad_weight(dy, x, width, dw, accumulate),
+        _ => panic!("a gradient and an input both in f32 or both in bf16"),
+    }
+}
+
+fn grad_weight<E: Element>(dy: &[E], x: &[E], width: usize, dw: &mut [f32], accumulate: bool) {
     if dw.is_empty() {
         return;
     }
@@ -79,31 +102,40 @@ pub fn linear_grad_weight(dy: &[f32], x: &[f32], width: usize, dw: &mut [f32], a
 /// Writes the sum of the rows of `dy` to `db`, the gradient of a bias, or adds it to what is
 /// there.
 ///
-/// `dy` is `[rows, out_width]`, `db` `[out_width]`.
+/// `dy` is `[rows, out_width]` in f32 or bf16, `db` `[out_width]`.
 ///
 /// # Panics
-/// If the lengths do not fit.
-pub fn linear_grad_bias(dy: &[f32], db: &mut [f32], accumulate: bool) {
-    let width = db.len();
+/// If the lengths do not fit, or `dy` is of another type.
+pub fn linear_grad_bias(dy: Matrix<'_>, db: &mut [f32], accumulate: bool) {
+    match dy {
+        Matrix::F32(dy) => sum_of_rows(dy, db, accumulate),
+        Matrix::Bf16(dy) => sum_of_rows(dy, db, accumulate),
+        Matrix::F16(_) | Matrix::Blocks(_) => panic!("a gradient in f32 or bf16"),
+    }
+}
+
+/// Writes the sum of rows to `out`, or adds it to what is there.
+pub(crate) fn sum_of_rows<E: Element>(rows: &[E], out: &mut [f32], accumulate: bool) {
+    let width = out.len();
     if width == 0 {
         return;
     }
-    assert_eq!(dy.len() % width, 0, "rows of {width}");
-    for_each(chunks_mut(db, COLUMNS), 1, |task, db| {
-        dispatch(SumOfRows { rows: dy, width, at: task * COLUMNS, out: db, accumulate });
+    assert_eq!(rows.len() % width, 0, "rows of {width}");
+    for_each(chunks_mut(out, COLUMNS), 1, |task, out| {
+        dispatch(SumOfRows { rows, width, at: task * COLUMNS, out, accumulate });
     });
 }
 
 /// Sums some columns of rows.
-struct SumOfRows<'a> {
-    rows: &'a [f32],
+struct SumOfRows<'a, E> {
+    rows: &'a [E],
     width: usize,
     at: usize,
     out: &'a mut [f32],
     accumulate: bool,
 }
 
-impl Kernel for SumOfRows<'_> {
+impl<E: Element> Kernel for SumOfRows<'_, E> {
     type Output = ();
 
     #[inline(always)]

@@ -10,6 +10,7 @@ mod dot_bf16;
 mod grad;
 mod packed;
 mod quantized;
+mod round;
 
 use half::{bf16, f16};
 
@@ -19,8 +20,10 @@ use crate::blocks::Blocks;
 use crate::parallel::{Scatter, chunks, chunks_mut, for_each, num_threads};
 use crate::simd::{Element, dispatch};
 
+pub(crate) use grad::sum_of_rows;
 pub use grad::{linear_grad_bias, linear_grad_input, linear_grad_weight};
 pub use packed::linear_packed;
+pub use round::round_to_bf16;
 
 /// Bytes of `x` that a pass over the weights keeps in a cache: of a core where every few rows of
 /// weights read them all, of the processor where many do.
@@ -105,7 +108,7 @@ pub fn linear(x: &[f32], weight: Matrix<'_>, bias: Option<&[f32]>, width: usize,
         Matrix::Bf16(weight) => {
             #[cfg(target_arch = "x86_64")]
             if Level::current() == Level::Avx512Bf16 {
-                let x = &rounded(x);
+                let x = &round_to_bf16(x);
                 run(&Call { x, x_stride: width, weight, bias, width }, out, CACHED, dot_bf16::run);
                 return;
             }
@@ -135,17 +138,6 @@ fn copied(x: &[f32], width: usize, round: impl Fn(f32) -> f32 + Sync) -> Aligned
         }
     });
     copy
-}
-
-#[cfg(target_arch = "x86_64")]
-fn rounded(x: &[f32]) -> Vec<bf16> {
-    let mut rounded = vec![bf16::ZERO; x.len()];
-    for_each((chunks(x, SERIAL), chunks_mut(&mut rounded, SERIAL)), 1, |_, (x, to)| {
-        for (x, to) in x.iter().zip(to) {
-            *to = bf16::from_f32(*x);
-        }
-    });
-    rounded
 }
 
 /// The operands of a call.

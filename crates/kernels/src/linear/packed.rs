@@ -1,11 +1,8 @@
 //! The linear layer by packed panels, for many rows.
 
-use half::bf16;
-
-use super::{Matrix, linear};
-use crate::Level;
+use super::{Matrix, linear, round_to_bf16};
 use crate::gemm::{Product, Target, View};
-use crate::parallel::{Scatter, chunks, chunks_mut, for_each};
+use crate::parallel::{Scatter, chunks_mut, for_each};
 use crate::simd::Element;
 
 /// Elements of a task that copies.
@@ -30,25 +27,13 @@ pub fn linear_packed(
         Matrix::F32(weight) => run((x, width), weight, bias, out),
         Matrix::F16(weight) => run((x, width), weight, bias, out),
         Matrix::Blocks(_) => linear(x, weight, bias, width, out),
-        // The dot products of the processor are faster than what panels would be widened to.
-        Matrix::Bf16(_) if Level::current() == Level::Avx512Bf16 => {
-            linear(x, weight, bias, width, out);
-        }
-        Matrix::Bf16(weight) => {
-            let mut rounded = vec![0.0; x.len()];
-            for_each((chunks(x, TASK), chunks_mut(&mut rounded, TASK)), 1, |_, (x, to)| {
-                for (x, to) in x.iter().zip(to) {
-                    *to = bf16::from_f32(*x).to_f32();
-                }
-            });
-            run((&rounded, width), weight, bias, out);
-        }
+        Matrix::Bf16(weight) => run((&round_to_bf16(x), width), weight, bias, out),
     }
 }
 
-fn run<E: Element>(
-    (x, width): (&[f32], usize),
-    weight: &[E],
+fn run<A: Element, B: Element>(
+    (x, width): (&[A], usize),
+    weight: &[B],
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {

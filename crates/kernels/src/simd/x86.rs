@@ -43,6 +43,36 @@ fn halves(a: __m256) -> __m128 {
     _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a))
 }
 
+/// Exchanges rows and columns of a square of 32 bits each.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn transpose_sixteen(rows: &mut [__m512i; 16]) {
+    // Within each four columns: first pairs of rows, then fours.
+    let mut pairs = *rows;
+    for i in (0..16).step_by(2) {
+        pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+    }
+    let mut fours = pairs;
+    for i in (0..16).step_by(4) {
+        fours[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
+        fours[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
+        fours[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+        fours[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+    }
+    // Now fours of a row's columns lie in the order of the rows' fours.
+    for j in 0..4 {
+        let even = _mm512_shuffle_i32x4::<0x88>(fours[j], fours[4 + j]);
+        let odd = _mm512_shuffle_i32x4::<0xdd>(fours[j], fours[4 + j]);
+        let even_below = _mm512_shuffle_i32x4::<0x88>(fours[8 + j], fours[12 + j]);
+        let odd_below = _mm512_shuffle_i32x4::<0xdd>(fours[8 + j], fours[12 + j]);
+        rows[j] = _mm512_shuffle_i32x4::<0x88>(even, even_below);
+        rows[4 + j] = _mm512_shuffle_i32x4::<0x88>(odd, odd_below);
+        rows[8 + j] = _mm512_shuffle_i32x4::<0xdd>(even, even_below);
+        rows[12 + j] = _mm512_shuffle_i32x4::<0xdd>(odd, odd_below);
+    }
+}
+
 // SAFETY of every block below: a value of the vector type is the proof that the processor has the
 // instructions, and loads and stores check the length of their slice first.
 
@@ -255,43 +285,15 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn transpose<E: Element>(self, rows: &[&[E]; 16], to: &mut [f32], stride: usize) {
         let to = &mut to[..15 * stride + 16];
-        let mut v = [self.splat(0.0); 16];
-        for (v, row) in v.iter_mut().zip(rows) {
-            *v = E::load(self, row);
-        }
         // SAFETY: see above.
         unsafe {
-            // Within each four columns: first pairs of rows, then fours.
-            let mut w = v;
-            for i in (0..16).step_by(2) {
-                w[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
-                w[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+            let mut square = [_mm512_setzero_si512(); 16];
+            for (square, row) in square.iter_mut().zip(rows) {
+                *square = _mm512_castps_si512(E::load(self, row));
             }
-            let low = |a, b| {
-                _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
-            };
-            let high = |a, b| {
-                _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
-            };
-            for i in (0..16).step_by(4) {
-                v[i] = low(w[i], w[i + 2]);
-                v[i + 1] = high(w[i], w[i + 2]);
-                v[i + 2] = low(w[i + 1], w[i + 3]);
-                v[i + 3] = high(w[i + 1], w[i + 3]);
-            }
-            // Now fours of a row's columns lie in the order of the rows' fours.
-            for j in 0..4 {
-                let even = _mm512_shuffle_f32x4::<0x88>(v[j], v[4 + j]);
-                let odd = _mm512_shuffle_f32x4::<0xdd>(v[j], v[4 + j]);
-                let even_below = _mm512_shuffle_f32x4::<0x88>(v[8 + j], v[12 + j]);
-                let odd_below = _mm512_shuffle_f32x4::<0xdd>(v[8 + j], v[12 + j]);
-                w[j] = _mm512_shuffle_f32x4::<0x88>(even, even_below);
-                w[4 + j] = _mm512_shuffle_f32x4::<0x88>(odd, odd_below);
-                w[8 + j] = _mm512_shuffle_f32x4::<0xdd>(even, even_below);
-                w[12 + j] = _mm512_shuffle_f32x4::<0xdd>(odd, odd_below);
-            }
-            for (i, w) in w.into_iter().enumerate() {
-                self.store(w, &mut to[i * stride..]);
+            transpose_sixteen(&mut square);
+            for (i, square) in square.into_iter().enumerate() {
+                self.store(_mm512_castsi512_ps(square), &mut to[i * stride..]);
             }
         }
     }

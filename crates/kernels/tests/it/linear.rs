@@ -21,7 +21,7 @@ fn shapes(random: &mut Random) -> Vec<(usize, usize, usize)> {
     let mut shapes =
         vec![(1, 1, 1), (1, 96, 33), (6, 4, 32), (7, 5, 31), (13, 25, 100), (203, 48, 64)];
     // Rows that are multiplied in pieces, few and many of them.
-    shapes.extend([(2, 5, 1152), (3, 7, 1153), (14, 53, 2500), (12, 97, 1168)]);
+    shapes.extend([(2, 5, 1152), (3, 7, 1153), (14, 53, 2500), (12, 97, 1168), (43, 290, 1030)]);
     shapes.extend(
         (0..40).map(|_| (1 + random.below(20), 1 + random.below(60), 1 + random.below(150))),
     );
@@ -55,6 +55,32 @@ fn every_weight_type_equals_the_formula_at_every_level() {
                     out.fill(f32::NAN);
                     linear_packed(&x, matrix, bias, width, &mut out);
                     assert_close(&out, &expected, 2e-6, &format!("packed {what}"));
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn rounding_the_input_under_bf16_weights_moves_a_sum_by_at_most_2_to_the_minus_8_of_its_terms() {
+    let mut random = Random(4);
+    for (rows, columns, width) in [(1, 7, 300), (15, 40, 1100), (40, 33, 63)] {
+        let x = random.floats(rows * width);
+        let weight: Vec<bf16> =
+            random.floats(columns * width).into_iter().map(bf16::from_f32).collect();
+        let widened: Vec<f32> = weight.iter().map(|w| w.to_f32()).collect();
+        let exact = expected(&x, &widened, None, width);
+        let magnitudes = |x: &[f32]| x.iter().map(|x| x.abs()).collect::<Vec<_>>();
+        let terms = expected(&magnitudes(&x), &magnitudes(&widened), None, width);
+        at_every_level(|level| {
+            for linear in [linear, linear_packed] {
+                let mut out = vec![0.0; rows * columns];
+                linear(&x, Matrix::Bf16(&weight), None, width, &mut out);
+                for ((found, exact), terms) in out.iter().zip(&exact).zip(&terms) {
+                    // And what summing in f32 costs.
+                    let bound = terms * (2_f64.powi(-8) + 1e-6);
+                    let error = (f64::from(*found) - exact).abs();
+                    assert!(error <= bound, "{level:?} {rows}x{columns}x{width}: {found}, {exact}");
                 }
             }
         });

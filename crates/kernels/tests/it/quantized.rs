@@ -188,9 +188,9 @@ fn the_gradient_of_the_input_is_that_of_the_elements() {
         let (mut found, mut expected) = (vec![0.0; rows * width], vec![0.0; rows * width]);
         at_every_level(|level| {
             let matrix = Matrix::Blocks(Blocks { format, bytes: &bytes });
-            linear_grad_input(&dy, matrix, width, &mut found);
+            linear_grad_input(Matrix::F32(&dy), matrix, width, &mut found);
             let weight = widened(format, &bytes);
-            linear_grad_input(&dy, Matrix::F32(&weight), width, &mut expected);
+            linear_grad_input(Matrix::F32(&dy), Matrix::F32(&weight), width, &mut expected);
             assert_eq!(found, expected, "{level:?} {format:?}");
         });
     }

@@ -5,11 +5,9 @@ use std::sync::Arc;
 use candle_core::{D, Tensor};
 use half::bf16;
 use kernels::Matrix;
-use kernels::parallel::{chunks, chunks_mut, for_each};
 
 use super::{Tape, column_sums};
 use crate::Error;
-use crate::ops::rows::TASK;
 use crate::ops::{applied, elements, plain, written};
 use crate::weights::{Storage, Weight};
 
@@ -59,25 +57,26 @@ impl Tape {
         let needs_dx = self.tracks(&x);
         let (weight, bias) = (weight.clone(), bias.and_then(Weight::parameter).cloned());
         self.record_one(&[&x.clone()], parameters, &out, move |gradients, dout| {
-            let dout = rounded(dout.contiguous()?, rounds)?;
-            let dy = elements(&dout)?;
+            let dout = dout.contiguous()?;
+            let (dy, mut rounded) = (elements(&dout)?, Vec::new());
+            let dy = operand(&dy, &mut rounded, rounds);
             if let Some(parameter) = weight.parameter() {
-                let x = rounded(x.clone(), rounds)?;
-                let x = elements(&x)?;
+                let (x, mut rounded) = (elements(&x)?, Vec::new());
+                let x = operand(&x, &mut rounded, rounds);
                 gradients.add(parameter, |dw, accumulate| {
-                    kernels::linear_grad_weight(&dy, &x, width, dw, accumulate);
+                    kernels::linear_grad_weight(dy, x, width, dw, accumulate);
                 });
             }
             if let Some(parameter) = &bias {
                 gradients.add(parameter, |db, accumulate| {
-                    kernels::linear_grad_bias(&dy, db, accumulate);
+                    kernels::linear_grad_bias(dy, db, accumulate);
                 });
             }
             if !needs_dx {
                 return Ok(vec![None]);
             }
             let dx = weight.with_matrix(rounds, |weight| {
-                written(x.shape(), |dx| kernels::linear_grad_input(&dy, weight, width, dx))
+                written(x.shape(), |dx| kernels::linear_grad_input(dy, weight, width, dx))
             })?;
             Ok(vec![Some(dx)])
         });
@@ -141,19 +140,13 @@ impl Tape {
     }
 }
 
-/// Rounds to bfloat16 what a layer multiplies with, if it does.
-fn rounded(x: Tensor, rounds: bool) -> candle_core::Result<Tensor> {
+/// Lends what a layer multiplies with, rounded to bfloat16 if it does.
+pub(crate) fn operand<'a>(x: &'a [f32], rounded: &'a mut Vec<bf16>, rounds: bool) -> Matrix<'a> {
     if !rounds {
-        return Ok(x);
+        return Matrix::F32(x);
     }
-    let elements = elements(&x)?;
-    written(x.shape(), |rounded| {
-        for_each((chunks(&elements, TASK), chunks_mut(rounded, TASK)), 1, |_, (x, rounded)| {
-            for (x, rounded) in x.iter().zip(rounded) {
-                *rounded = bf16::from_f32(*x).to_f32();
-            }
-        });
-    })
+    *rounded = kernels::round_to_bf16(x);
+    Matrix::Bf16(rounded)
 }
 
 impl Storage {

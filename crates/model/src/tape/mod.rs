@@ -22,7 +22,7 @@ use candle_core::{Tensor, TensorId, Var};
 pub(crate) use self::attention::{Part, Parts};
 pub(crate) use self::device::column_sums;
 pub(crate) use self::gradients::Gradients;
-pub(crate) use self::linear::LinearWeights;
+pub(crate) use self::linear::{LinearWeights, operand};
 use crate::Error;
 use crate::parameter::Parameter;
 use crate::training::{Precision, StepOptions};

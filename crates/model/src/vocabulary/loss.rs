@@ -8,7 +8,7 @@ use super::Vocabulary;
 use crate::Error;
 use crate::linear::Linear;
 use crate::ops::{elements, plain};
-use crate::tape::{Gradients, Tape, column_sums};
+use crate::tape::{Gradients, Tape, column_sums, operand};
 use crate::weights::Weight;
 
 /// Logits that are held at once.
@@ -118,11 +118,13 @@ impl Vocabulary {
         gradients: &mut Gradients<'_>,
     ) -> Result<(), Error> {
         let (rows, width) = (x.len() / self.hidden, self.len());
+        let mut rounded = Vec::new();
+        let x = operand(x, &mut rounded, tape.rounds());
         let mut start = 0;
         for (index, (head, count)) in self.heads().enumerate() {
             let weights = head.weights();
             let out_width = weights.out_width;
-            let mut of_head = Vec::new();
+            let mut of_head;
             let mut dy = dlogits;
             if out_width != width {
                 of_head = unwritten(rows * out_width);
@@ -134,6 +136,8 @@ impl Vocabulary {
                 });
                 dy = &of_head;
             }
+            let mut rounded = Vec::new();
+            let dy = operand(dy, &mut rounded, tape.rounds());
             if let Some(parameter) = weights.weight.parameter() {
                 gradients.add(parameter, |dw, accumulate| {
                     kernels::linear_grad_weight(dy, x, self.hidden, dw, accumulate);
@@ -154,7 +158,6 @@ impl Vocabulary {
                 }
                 Ok(())
             })?;
-            drop(of_head);
             start += count;
         }
         Ok(())

@@ -5,8 +5,17 @@
 //! Every element of the result is summed over the same pieces of the depth in the same order,
 //! whatever the block it is in.
 
+#[cfg(target_arch = "x86_64")]
+mod pairs;
+
 use std::cell::Cell;
 
+use half::bf16;
+
+#[cfg(target_arch = "x86_64")]
+use self::pairs::Pairs;
+#[cfg(target_arch = "x86_64")]
+use crate::Level;
 use crate::aligned::Aligned;
 use crate::parallel::{self, Scatter};
 use crate::simd::{Element, Kernel, Simd, dispatch, load_some};
@@ -48,6 +57,14 @@ impl<'a, E> View<'a, E> {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+impl<'a, E: Element> View<'a, E> {
+    /// Returns the matrix if its elements are bf16.
+    fn as_bf16(self) -> Option<View<'a, bf16>> {
+        E::as_bf16(self.data).map(|data| View { data, strides: self.strides })
+    }
+}
+
 /// Where a product goes: element `[i, j]` to `at + i * stride + j`.
 #[derive(Clone, Copy)]
 pub(crate) struct Target {
@@ -58,11 +75,11 @@ pub(crate) struct Target {
 
 /// `a b`, written or added to a part of a result.
 #[derive(Clone, Copy)]
-pub(crate) struct Product<'a, E> {
+pub(crate) struct Product<'a, A, B> {
     /// Either its rows or its columns are contiguous.
-    pub(crate) a: View<'a, f32>,
+    pub(crate) a: View<'a, A>,
     /// Likewise.
-    pub(crate) b: View<'a, E>,
+    pub(crate) b: View<'a, B>,
     /// Rows, columns and depth.
     pub(crate) size: (usize, usize, usize),
     pub(crate) target: Target,
@@ -75,7 +92,7 @@ thread_local! {
     static SCRATCH: Cell<Option<Aligned>> = const { Cell::new(None) };
 }
 
-impl<E: Element> Product<'_, E> {
+impl<A: Element, B: Element> Product<'_, A, B> {
     /// Multiplies on this thread.
     ///
     /// # Safety
@@ -92,7 +109,16 @@ impl<E: Element> Product<'_, E> {
     /// # Safety
     /// As for [`Product::run_here`].
     pub(crate) unsafe fn run(self) {
-        let (rows, columns, depth) = self.size;
+        let Self { size, target, accumulate, .. } = self;
+        #[cfg(target_arch = "x86_64")]
+        if Level::current() == Level::Avx512Bf16
+            && let (Some(a), Some(b)) = (self.a.as_bf16(), self.b.as_bf16())
+        {
+            // SAFETY: a level in use was detected, and the caller vouches for the rest.
+            unsafe { Pairs { a, b, size, target, accumulate }.run() }
+            return;
+        }
+        let (rows, columns, depth) = size;
         if rows * columns * depth <= SERIAL {
             // SAFETY: the caller vouches for it.
             unsafe { self.run_here() }
@@ -128,12 +154,26 @@ fn grid(rows: usize, columns: usize, tasks: usize) -> (usize, usize) {
     (1..=tasks).map(cut).min().map_or((rows, columns), |(_, _, size)| size)
 }
 
-struct Block<'a, E> {
-    product: Product<'a, E>,
+/// Returns the size of the blocks of so many threads' tasks, of whole tiles and as broad as can be.
+#[cfg(target_arch = "x86_64")]
+fn grid_of_tiles(
+    (rows, columns): (usize, usize),
+    (tall, broad): (usize, usize),
+    threads: usize,
+) -> (usize, usize) {
+    let tasks = if threads == 1 { 1 } else { TASKS_PER_THREAD * threads };
+    let across = tasks.min(columns.div_ceil(broad)).max(1);
+    let down = tasks.div_ceil(across).min(rows.div_ceil(tall)).max(1);
+    let part = |of: usize, parts: usize, tile| of.div_ceil(parts).next_multiple_of(tile).max(tile);
+    (part(rows, down, tall), part(columns, across, broad))
+}
+
+struct Block<'a, A, B> {
+    product: Product<'a, A, B>,
     scratch: &'a mut [f32],
 }
 
-impl<E: Element> Kernel for Block<'_, E> {
+impl<A: Element, B: Element> Kernel for Block<'_, A, B> {
     type Output = ();
 
     #[inline(always)]
@@ -146,7 +186,7 @@ impl<E: Element> Kernel for Block<'_, E> {
     }
 }
 
-impl<E: Element> Block<'_, E> {
+impl<A: Element, B: Element> Block<'_, A, B> {
     #[inline(always)]
     fn tiles<S: Simd, const R: usize, const C: usize>(self, simd: S) {
         let Self { product, scratch } = self;
@@ -168,7 +208,7 @@ impl<E: Element> Block<'_, E> {
                     let rows = R.min(rows - row);
                     if depth > 0 {
                         let a = product.a.from(row, start);
-                        pack_rows::<S, R>(simd, a, (rows, depth), panel);
+                        pack_rows::<S, A, R>(simd, a, (rows, depth), panel);
                     }
                     let a = &panel[..R * depth];
                     for at in (0..columns).step_by(broad) {
@@ -230,9 +270,9 @@ fn pack_columns<S: Simd, E: Element>(
 
 /// Copies rows into a panel, columns one after the other; zeros where there are none.
 #[inline(always)]
-fn pack_rows<S: Simd, const R: usize>(
+fn pack_rows<S: Simd, E: Element, const R: usize>(
     simd: S,
-    a: View<'_, f32>,
+    a: View<'_, E>,
     (rows, depth): (usize, usize),
     panel: &mut [f32],
 ) {
@@ -241,10 +281,12 @@ fn pack_rows<S: Simd, const R: usize>(
         for (k, to) in panel.iter_mut().enumerate() {
             let from = &a.data[k * a.strides.1..][..rows];
             if let Some(from) = from.first_chunk::<R>() {
-                *to = *from;
+                *to = from.map(E::widened);
             } else {
                 to.fill(0.0);
-                to[..rows].copy_from_slice(from);
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to = from.widened();
+                }
             }
         }
         return;
@@ -265,7 +307,7 @@ fn pack_rows<S: Simd, const R: usize>(
                 let start = r * a.strides.0 + squares + piece * SQUARE;
                 let from = &a.data[start..start + panel.len()];
                 for (to, from) in panel.iter_mut().zip(from) {
-                    to[r] = *from;
+                    to[r] = from.widened();
                 }
             } else {
                 for to in panel.iter_mut() {

@@ -1,0 +1,59 @@
+//! Rounding to bf16.
+
+use half::bf16;
+
+use crate::parallel::{chunks, chunks_mut, for_each};
+use crate::simd::{Kernel, Simd, dispatch};
+
+/// Elements of a task.
+const TASK: usize = 1 << 14;
+
+/// Rounds to the nearest bf16, ties to even; what is not a number stays so.
+pub fn round_to_bf16(x: &[f32]) -> Vec<bf16> {
+    let mut rounded = vec![bf16::ZERO; x.len()];
+    for_each((chunks(x, TASK), chunks_mut(&mut rounded, TASK)), 1, |_, (x, to)| {
+        dispatch(Round { x, to });
+    });
+    rounded
+}
+
+struct Round<'a> {
+    x: &'a [f32],
+    to: &'a mut [bf16],
+}
+
+impl Kernel for Round<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        // Without a branch, so that the compiler makes vectors of it.
+        for (x, to) in self.x.iter().zip(self.to) {
+            let bits = x.to_bits();
+            let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+            let quiet = bits >> 16 | 0x40;
+            *to = bf16::from_bits(if x.is_nan() { quiet } else { rounded } as u16);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Level;
+    use crate::simd::dispatch_at;
+
+    #[test]
+    fn every_kind_of_number_is_rounded_as_the_definition_says() {
+        // All high halves, with low halves around the ties.
+        let lows = [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff];
+        let bits = (0..=u32::from(u16::MAX)).flat_map(|high| lows.map(|low| high << 16 | low));
+        let x: Vec<f32> = bits.map(f32::from_bits).collect();
+        let expected: Vec<u16> = x.iter().map(|x| bf16::from_f32(*x).to_bits()).collect();
+        for level in Level::available() {
+            let mut found = vec![bf16::ZERO; x.len()];
+            dispatch_at(level, Round { x: &x, to: &mut found });
+            assert!(found.iter().map(|x| x.to_bits()).eq(expected.iter().copied()), "{level:?}");
+        }
+    }
+}
