@@ -108,6 +108,16 @@ impl<const VNNI: bool> Dots for Avx2<VNNI> {
         }
     }
     #[inline(always)]
+    fn split(self, a: Self::B) -> [Self::B; 2] {
+        // SAFETY: see above.
+        unsafe {
+            let mask = _mm256_set1_epi8(15);
+            let low = |a| _mm256_and_si256(a, mask);
+            let high = |a| _mm256_and_si256(_mm256_srli_epi16::<4>(a), mask);
+            [[low(a[0]), low(a[1])], [high(a[0]), high(a[1])]]
+        }
+    }
+    #[inline(always)]
     fn nibbles(self, from: &[u8; 32]) -> Self::B {
         // SAFETY: see above.
         unsafe {

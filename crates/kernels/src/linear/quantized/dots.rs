@@ -3,6 +3,7 @@
 use half::f16;
 
 use crate::Level;
+use crate::blocks::unpack_scales;
 
 /// What is computed at a level; `run` is to be marked `#[inline(always)]`.
 pub(super) trait Work {
@@ -31,6 +32,17 @@ pub(super) trait Dots: Copy {
     fn put_bytes(self, value: Self::B, to: &mut [u8; 64]);
     /// Reads two halves.
     fn join(self, low: &[u8; 32], high: &[u8; 32]) -> Self::B;
+    /// Reads four quarters.
+    #[inline(always)]
+    fn join_four(self, quarters: [&[u8; 16]; 4]) -> Self::B {
+        let mut bytes = [0; 64];
+        for (to, quarter) in bytes.chunks_exact_mut(16).zip(quarters) {
+            to.copy_from_slice(quarter);
+        }
+        self.bytes(&bytes)
+    }
+    /// Returns the low halves of all bytes, and the high ones.
+    fn split(self, a: Self::B) -> [Self::B; 2];
     /// Returns the low halves of the bytes, and then the high ones.
     fn nibbles(self, from: &[u8; 32]) -> Self::B;
     /// Returns the low halves of the bytes of `a`, then the high ones, then those of `b`.
@@ -87,6 +99,48 @@ pub(super) trait Dots: Copy {
     fn widen_two(self, low: u16, high: u16) -> Self::F;
     /// Returns the bytes as numbers, those of `low` first.
     fn small(self, low: u64, high: u64) -> Self::F;
+    /// Widens the low and the high halves of sixteen words.
+    #[inline(always)]
+    fn widen_words(self, words: Self::B) -> (Self::F, Self::F) {
+        let mut bytes = [0; 64];
+        self.put_bytes(words, &mut bytes);
+        let (words, _) = bytes.as_chunks::<4>();
+        let (mut low, mut high) = ([0; 16], [0; 16]);
+        for (i, [a, b, c, d]) in words.iter().enumerate() {
+            low[i] = u16::from_le_bytes([*a, *b]);
+            high[i] = u16::from_le_bytes([*c, *d]);
+        }
+        (self.widen(low), self.widen(high))
+    }
+    /// Returns the eight scales and the eight minima that [`unpack_scales`] finds in the three words
+    /// of each lane, as numbers.
+    #[inline(always)]
+    fn small_of_words(self, words: [Self::B; 3]) -> ([Self::F; 8], [Self::F; 8]) {
+        let mut bytes = [[0; 64]; 3];
+        for (words, bytes) in words.into_iter().zip(&mut bytes) {
+            self.put_bytes(words, bytes);
+        }
+        let (mut scales, mut minima) = ([[0.0; 16]; 8], [[0.0; 16]; 8]);
+        for lane in 0..16 {
+            let mut packed = [0; 12];
+            for (to, from) in packed.chunks_exact_mut(4).zip(&bytes) {
+                to.copy_from_slice(&from[4 * lane..][..4]);
+            }
+            let (of_scales, of_minima) = unpack_scales(packed);
+            for (block, scale) in of_scales.to_le_bytes().into_iter().enumerate() {
+                scales[block][lane] = f32::from(scale);
+            }
+            for (block, minimum) in of_minima.to_le_bytes().into_iter().enumerate() {
+                minima[block][lane] = f32::from(minimum);
+            }
+        }
+        let mut found = ([self.float(0.0); 8], [self.float(0.0); 8]);
+        for block in 0..8 {
+            found.0[block] = self.floats(&scales[block]);
+            found.1[block] = self.floats(&minima[block]);
+        }
+        found
+    }
     /// Returns the bytes with even indices and those with odd ones as numbers with signs.
     fn signed_pairs(self, low: &[u8; 16], high: &[u8; 16]) -> (Self::F, Self::F);
 }
@@ -142,6 +196,10 @@ impl Dots for Portable {
     #[inline(always)]
     fn join(self, low: &[u8; 32], high: &[u8; 32]) -> Self::B {
         std::array::from_fn(|i| if i < 32 { low[i] } else { high[i - 32] })
+    }
+    #[inline(always)]
+    fn split(self, a: Self::B) -> [Self::B; 2] {
+        [a.map(|a| a & 15), a.map(|a| a >> 4)]
     }
     #[inline(always)]
     fn nibbles(self, from: &[u8; 32]) -> Self::B {

@@ -1,7 +1,8 @@
 //! What a group of each format looks like to a kernel.
 
+use super::activation::FOURS;
 use super::dots::Dots;
-use super::{BLOCK, GROUP};
+use super::{BLOCK, GROUP, LANES};
 use crate::blocks::{BlockFormat, unpack_scales};
 
 /// A format of weights, in groups of [`GROUP`] elements.
@@ -24,8 +25,39 @@ pub(super) trait Format: Copy + Send + Sync {
     fn offset<D: Dots>() -> i32;
     /// Returns four vectors of integers: the first or the second half of a group.
     fn vectors<D: Dots>(dots: D, group: &[u8], half: usize) -> [D::B; 4];
+    /// Vectors in which the integers of a group lie packed: two or four blocks in each.
+    const PACKED: usize;
+    /// Returns such a vector.
+    fn packed<D: Dots>(dots: D, group: &[u8], index: usize) -> D::B;
+    /// Returns the fours of integers of the blocks in such vectors of sixteen columns, rows and
+    /// columns exchanged; of two blocks, the others are nothing.
+    fn spread<D: Dots>(dots: D, square: &[D::B; LANES]) -> [[D::B; FOURS]; 4];
     /// Returns the scales and the minima of the blocks of a group.
     fn scales<D: Dots>(dots: D, group: &[u8]) -> Scales<D>;
+    /// Returns the scales of the blocks of a group of sixteen columns, those of second halves, and the
+    /// minima: a column in each lane.
+    #[inline(always)]
+    fn scales_of_sixteen<D: Dots>(dots: D, groups: &[&[u8]; LANES]) -> [[D::F; LANES]; 3] {
+        let mut scales = [[dots.float(0.0); LANES]; 3];
+        for (column, group) in groups.iter().enumerate() {
+            let found = Self::scales(dots, group);
+            scales[0][column] = found.scale;
+            if Self::SPLIT {
+                scales[1][column] = found.second;
+            }
+            if Self::HAS_MIN {
+                scales[2][column] = found.minimum;
+            }
+        }
+        dots.transpose_floats(&mut scales[0]);
+        if Self::SPLIT {
+            dots.transpose_floats(&mut scales[1]);
+        }
+        if Self::HAS_MIN {
+            dots.transpose_floats(&mut scales[2]);
+        }
+        scales
+    }
     /// Adds products to `sums`.
     #[inline(always)]
     fn dot<D: Dots>(dots: D, sums: D::I, weight: D::B, x: D::B) -> D::I {
@@ -42,6 +74,17 @@ pub(super) struct Scales<D: Dots> {
     pub(super) second: D::F,
     /// What is taken away from each element where [`Format::HAS_MIN`].
     pub(super) minimum: D::F,
+}
+
+/// Spreads vectors of two blocks, whose integers are whole bytes.
+#[inline(always)]
+fn spread_bytes<D: Dots>(dots: D, square: &[D::B; LANES]) -> [[D::B; FOURS]; 4] {
+    let mut blocks = [[dots.four([0; 4]); FOURS]; 4];
+    let (of_blocks, _) = square.as_chunks::<FOURS>();
+    for (block, of_block) in blocks.iter_mut().zip(of_blocks) {
+        *block = *of_block;
+    }
+    blocks
 }
 
 /// Returns some of the bytes.
@@ -73,11 +116,23 @@ impl Format for Q8_0 {
     fn vectors<D: Dots>(dots: D, group: &[u8], half: usize) -> [D::B; 4] {
         let mut vectors = [dots.four([0; 4]); 4];
         for (i, vector) in vectors.iter_mut().enumerate() {
-            let at = (4 * half + i) * 68;
-            let both = dots.join(part(group, at + 2), part(group, at + 36));
-            *vector = if D::SIGNED { both } else { dots.flip(both) };
+            *vector = Self::packed(dots, group, 4 * half + i);
         }
         vectors
+    }
+
+    const PACKED: usize = 8;
+
+    #[inline(always)]
+    fn packed<D: Dots>(dots: D, group: &[u8], index: usize) -> D::B {
+        let at = index * 68;
+        let both = dots.join(part(group, at + 2), part(group, at + 36));
+        if D::SIGNED { both } else { dots.flip(both) }
+    }
+
+    #[inline(always)]
+    fn spread<D: Dots>(dots: D, square: &[D::B; LANES]) -> [[D::B; FOURS]; 4] {
+        spread_bytes(dots, square)
     }
 
     #[inline(always)]
@@ -119,6 +174,26 @@ impl Format for Q4_0 {
         vectors
     }
 
+    const PACKED: usize = 4;
+
+    #[inline(always)]
+    fn packed<D: Dots>(dots: D, group: &[u8], index: usize) -> D::B {
+        let at = index * 72 + 2;
+        let blocks = [at, at + 18, at + 36, at + 54];
+        dots.join_four(blocks.map(|at| part(group, at)))
+    }
+
+    #[inline(always)]
+    fn spread<D: Dots>(dots: D, square: &[D::B; LANES]) -> [[D::B; FOURS]; 4] {
+        let mut blocks = [[dots.four([0; 4]); FOURS]; 4];
+        for (block, square) in blocks.iter_mut().zip(square.chunks_exact(FOURS / 2)) {
+            for (i, both) in square.iter().enumerate() {
+                [block[i], block[FOURS / 2 + i]] = dots.split(*both);
+            }
+        }
+        blocks
+    }
+
     #[inline(always)]
     fn scales<D: Dots>(dots: D, group: &[u8]) -> Scales<D> {
         let mut halves = [0; 16];
@@ -152,6 +227,24 @@ impl Format for Q4K {
         vectors
     }
 
+    const PACKED: usize = 4;
+
+    #[inline(always)]
+    fn packed<D: Dots>(dots: D, group: &[u8], index: usize) -> D::B {
+        dots.bytes(part(group, index / 2 * 144 + 16 + index % 2 * 64))
+    }
+
+    #[inline(always)]
+    fn spread<D: Dots>(dots: D, square: &[D::B; LANES]) -> [[D::B; FOURS]; 4] {
+        let mut blocks = [[dots.four([0; 4]); FOURS]; 4];
+        for (pair, square) in blocks.chunks_exact_mut(2).zip(square.chunks_exact(FOURS)) {
+            for (i, both) in square.iter().enumerate() {
+                [pair[0][i], pair[1][i]] = dots.split(*both);
+            }
+        }
+        blocks
+    }
+
     #[inline(always)]
     fn scales<D: Dots>(dots: D, group: &[u8]) -> Scales<D> {
         let (scales, minima) = unpack_scales(*part(group, 4));
@@ -161,6 +254,26 @@ impl Format for Q4K {
         let scale = dots.mul(scale, dots.small(scales, more_scales));
         let minimum = dots.mul(minimum, dots.small(minima, more_minima));
         Scales { scale, second: scale, minimum }
+    }
+
+    #[inline(always)]
+    fn scales_of_sixteen<D: Dots>(dots: D, groups: &[&[u8]; LANES]) -> [[D::F; LANES]; 3] {
+        let mut all = [[dots.float(0.0); LANES]; 3];
+        for half in 0..2 {
+            // The four words before the integers: a row for each.
+            let mut words = [dots.four([0; 4]); LANES];
+            for (word, group) in words.iter_mut().zip(groups) {
+                *word = dots.bytes(part(group, 144 * half));
+            }
+            dots.transpose(&mut words);
+            let (scale, minimum) = dots.widen_words(words[0]);
+            let (scales, minima) = dots.small_of_words([words[1], words[2], words[3]]);
+            for block in 0..8 {
+                all[0][8 * half + block] = dots.mul(scale, scales[block]);
+                all[2][8 * half + block] = dots.mul(minimum, minima[block]);
+            }
+        }
+        all
     }
 }
 
@@ -183,6 +296,20 @@ impl Format for Q6K {
         let [a, b] = dots.six_bits(part(block, 0), part(block, 128));
         let [c, d] = dots.six_bits(part(block, 64), part(block, 160));
         [a, b, c, d]
+    }
+
+    const PACKED: usize = 8;
+
+    #[inline(always)]
+    fn packed<D: Dots>(dots: D, group: &[u8], index: usize) -> D::B {
+        let block = &group[index / 4 * 210..];
+        let at = index / 2 % 2;
+        dots.six_bits(part(block, 64 * at), part(block, 128 + 32 * at))[index % 2]
+    }
+
+    #[inline(always)]
+    fn spread<D: Dots>(dots: D, square: &[D::B; LANES]) -> [[D::B; FOURS]; 4] {
+        spread_bytes(dots, square)
     }
 
     #[inline(always)]

@@ -1,21 +1,15 @@
 //! Many rows: blocks of some columns are unpacked side by side, and multiplied with all rows.
 
 use std::marker::PhantomData;
-use std::ops::Range;
 
 use super::activation::{FOURS, Order, STRIP, Strip};
 use super::dots::{Dots, Work};
 use super::format::Format;
-use super::{BLOCK, GROUP, LANES, Part};
-use crate::memory::prefetch;
+use super::{BLOCK, LANES, Part};
+use crate::memory::prefetch_second;
 
-/// Bytes of a group of the format that has most.
-const MOST_BYTES: usize = GROUP / 32 * 34;
-/// Bytes of a panel that are multiplied with all rows before the next.
-const CACHED: usize = 24 << 10;
-
-/// Bytes that weights are asked for ahead of their use.
-const AHEAD: usize = 1024;
+/// Runs of blocks that are unpacked at a time, whatever the format packs together.
+const AT_ONCE: usize = 4;
 
 /// Multiplies one part of a call.
 pub(super) struct Many<'a, F> {
@@ -29,23 +23,40 @@ impl<'a, F> Many<'a, F> {
     }
 }
 
-/// A block of sixteen columns: element `4 k + i` of column `c` is byte `4 c + i` of `quants[k]`.
+/// A block of sixteen columns: element `4 k + i` of column `c` is byte `4 c + i` of fours `k`.
 #[repr(align(64))]
 #[derive(Clone)]
-struct Square {
-    quants: [[u8; 64]; FOURS],
-    scales: [f32; LANES],
-    second_scales: [f32; LANES],
+struct Square([[u8; 64]; FOURS]);
+
+/// What a block of sixteen columns is multiplied with.
+#[repr(align(64))]
+#[derive(Clone)]
+struct Scales {
+    first: [f32; LANES],
+    second: [f32; LANES],
     minima: [f32; LANES],
 }
 
-impl Square {
-    const ZERO: Self = Self {
-        quants: [[0; 64]; FOURS],
-        scales: [0.0; LANES],
-        second_scales: [0.0; LANES],
-        minima: [0.0; LANES],
-    };
+/// Sixteens of columns, unpacked. The blocks that are added up together lie together, and of these
+/// a few such runs are unpacked at a time, so that they stay in the first cache.
+struct Panel<const P: usize> {
+    /// `// [AT_ONCE, num_groups]`
+    squares: Vec<[Square; P]>,
+    /// `// [LANES, num_groups]`
+    scales: Vec<[Scales; P]>,
+    num_groups: usize,
+}
+
+impl<const P: usize> Panel<P> {
+    fn new(num_groups: usize) -> Self {
+        const SCALES: Scales =
+            Scales { first: [0.0; LANES], second: [0.0; LANES], minima: [0.0; LANES] };
+        Self {
+            squares: vec![[const { Square([[0; 64]; FOURS]) }; P]; AT_ONCE * num_groups],
+            scales: vec![[SCALES; P]; LANES * num_groups],
+            num_groups,
+        }
+    }
 }
 
 impl<F: Format> Work for Many<'_, F> {
@@ -60,29 +71,36 @@ impl<F: Format> Work for Many<'_, F> {
 }
 
 /// Multiplies every row with every column, in tiles of `R` rows and `P` sixteens of columns.
-///
-/// The blocks that are added up together lie together, in panels as in strips, and a few such runs
-/// of a panel, which fit into the first cache, are multiplied with all rows before the next.
 #[inline(always)]
 fn columns<D: Dots, F: Format, const R: usize, const P: usize>(dots: D, part: &Part<'_>) {
     let row_bytes = F::row_bytes(part.call.width);
     let order = Order::new(part.call.width / BLOCK);
+    let num_groups = order.num_blocks.div_ceil(LANES);
     let (strips, height) = part.activations.strips();
     let rows = part.activations.rows();
-    let mut panel = vec![[const { Square::ZERO }; P]; order.num_blocks];
+    let mut panel = Panel::<P>::new(num_groups);
+    let mut padded = [const { Vec::new() }; P];
     let mut totals = vec![[[0.0; LANES]; P]; rows];
-    let longest = order.run(0).len() * size_of::<[Square; P]>();
-    let lanes_at_once = (CACHED / longest.max(1)).clamp(1, LANES);
     for (index, weight) in part.weight.chunks(P * LANES * row_bytes).enumerate() {
-        for (p, weight) in weight.chunks(LANES * row_bytes).enumerate() {
-            unpack::<D, F, P>(dots, weight, &mut panel, p);
+        let mut sixteens = [Sixteen { bytes: &[], stride: 0, next: 0 }; P];
+        let parts = weight.chunks(LANES * row_bytes);
+        for ((sixteen, weight), padded) in sixteens.iter_mut().zip(parts).zip(&mut padded) {
+            *sixteen = Sixteen::new::<F>(weight, row_bytes, padded);
+            sixteen.next *= P;
+        }
+        // Sixteens that are missing are of no use, whatever they are.
+        let used = weight.len().div_ceil(LANES * row_bytes);
+        for (p, sixteen) in sixteens[..used].iter().enumerate() {
+            unpack_scales::<D, F, P>(dots, sixteen, &mut panel, p);
         }
         totals.fill([[0.0; LANES]; P]);
-        for first in (0..LANES).step_by(lanes_at_once) {
-            let lanes = first..LANES.min(first + lanes_at_once);
+        for first in (0..LANES).step_by(AT_ONCE) {
+            for (p, sixteen) in sixteens[..used].iter().enumerate() {
+                unpack::<D, F, P>(dots, sixteen, &mut panel, (p, first));
+            }
             let strips = strips.chunks_exact(order.num_blocks.max(1));
             for (strip, totals) in strips.zip(totals.chunks_mut(height)) {
-                let call = Tile { panel: &panel, strip, order, lanes: lanes.clone() };
+                let call = Tile { panel: &panel, strip, order, first };
                 for (index, totals) in totals.chunks_mut(R).enumerate() {
                     tile_of::<D, F, P>(dots, &call, index * R, totals);
                 }
@@ -100,13 +118,46 @@ fn columns<D: Dots, F: Format, const R: usize, const P: usize>(dots: D, part: &P
     }
 }
 
+/// Sixteen columns of weights in whole groups.
+#[derive(Clone, Copy)]
+struct Sixteen<'a> {
+    bytes: &'a [u8],
+    /// Bytes from one column to the next.
+    stride: usize,
+    /// Bytes to what is unpacked next.
+    next: usize,
+}
+
+impl<'a> Sixteen<'a> {
+    /// Takes columns as they lie, or, if they are fewer or no whole groups, filled up with zeros.
+    fn new<F: Format>(weight: &'a [u8], row_bytes: usize, padded: &'a mut Vec<u8>) -> Self {
+        let next = LANES * row_bytes;
+        if weight.len() == LANES * row_bytes && row_bytes.is_multiple_of(F::BYTES) {
+            return Self { bytes: weight, stride: row_bytes, next };
+        }
+        let stride = row_bytes.next_multiple_of(F::BYTES);
+        padded.clear();
+        padded.resize(LANES * stride, 0);
+        for (row, to) in weight.chunks_exact(row_bytes).zip(padded.chunks_exact_mut(stride)) {
+            to[..row_bytes].copy_from_slice(row);
+        }
+        Self { bytes: padded, stride, next }
+    }
+
+    /// Returns a group of a column.
+    #[inline(always)]
+    fn group<F: Format>(&self, column: usize, group: usize) -> &'a [u8] {
+        &self.bytes[column * self.stride + group * F::BYTES..][..F::BYTES]
+    }
+}
+
 /// What a tile is computed from.
 struct Tile<'a, const P: usize> {
-    panel: &'a [[Square; P]],
+    panel: &'a Panel<P>,
     strip: &'a [Strip],
     order: Order,
-    /// The sums that are added to.
-    lanes: Range<usize>,
+    /// The first of the sums that are added to.
+    first: usize,
 }
 
 /// Adds to the sums of the rows from `row` of a strip.
@@ -127,91 +178,65 @@ fn tile_of<D: Dots, F: Format, const P: usize>(
     }
 }
 
-/// Unpacks at most sixteen columns. What a panel has beyond them stays and is not used.
+/// Unpacks the scales of sixteen columns.
 #[inline(always)]
-fn unpack<D: Dots, F: Format, const P: usize>(
+fn unpack_scales<D: Dots, F: Format, const P: usize>(
     dots: D,
-    weight: &[u8],
-    panel: &mut [[Square; P]],
+    sixteen: &Sixteen<'_>,
+    panel: &mut Panel<P>,
     p: usize,
 ) {
-    let num_blocks = panel.len();
-    let order = Order::new(num_blocks);
-    let row_bytes = F::row_bytes(num_blocks * BLOCK);
-    let mut quants = [[[0_u8; 64]; LANES]; GROUP / 64];
-    // Scales, those of second halves, and minima: a column to a row.
-    let mut scales = [[dots.float(0.0); LANES]; 3];
-    for first in (0..num_blocks).step_by(LANES) {
-        let start = first / LANES * F::BYTES;
-        let num_in_group = LANES.min(num_blocks - first);
-        // Rows side by side are too many for the processor to notice where each goes on.
-        let next = if start + AHEAD < row_bytes { 0 } else { (P * LANES - 1) * row_bytes };
-        for (column, row) in weight.chunks_exact(row_bytes).enumerate() {
-            let row = &row[start..];
-            for line in (0..F::BYTES).step_by(64) {
-                prefetch(row, next + AHEAD + line);
-            }
-            let padded;
-            let group = if row.len() >= F::BYTES {
-                &row[..F::BYTES]
-            } else {
-                padded = padded_group(row);
-                &padded[..F::BYTES]
-            };
-            for half in 0..2 {
-                let vectors = F::vectors(dots, group, half);
-                for i in 0..4 {
-                    dots.put_bytes(vectors[i], &mut quants[4 * half + i][column]);
-                }
-            }
-            let found = F::scales(dots, group);
-            scales[0][column] = found.scale;
+    for group in 0..panel.num_groups {
+        let mut groups = [&sixteen.bytes[..0]; LANES];
+        for (column, bytes) in groups.iter_mut().enumerate() {
+            *bytes = sixteen.group::<F>(column, group);
+        }
+        let [firsts, seconds, minima] = F::scales_of_sixteen(dots, &groups);
+        for (lane, first) in firsts.into_iter().enumerate() {
+            let to = &mut panel.scales[lane * panel.num_groups + group][p];
+            dots.put_floats(first, &mut to.first);
             if F::SPLIT {
-                scales[1][column] = found.second;
+                dots.put_floats(seconds[lane], &mut to.second);
             }
             if F::HAS_MIN {
-                scales[2][column] = found.minimum;
-            }
-        }
-        dots.transpose_floats(&mut scales[0]);
-        if F::SPLIT {
-            dots.transpose_floats(&mut scales[1]);
-        }
-        if F::HAS_MIN {
-            dots.transpose_floats(&mut scales[2]);
-        }
-        for block in 0..num_in_group {
-            let square = &mut panel[order.at(first + block)][p];
-            dots.put_floats(scales[0][block], &mut square.scales);
-            if F::SPLIT {
-                dots.put_floats(scales[1][block], &mut square.second_scales);
-            }
-            if F::HAS_MIN {
-                dots.put_floats(scales[2][block], &mut square.minima);
-            }
-        }
-        for (pair, quants) in quants.iter().enumerate().take(num_in_group.div_ceil(2)) {
-            let mut square = [dots.four([0; 4]); LANES];
-            for i in 0..LANES {
-                square[i] = dots.bytes(&quants[i]);
-            }
-            dots.transpose(&mut square);
-            for half in 0..2.min(num_in_group - 2 * pair) {
-                let to = &mut panel[order.at(first + 2 * pair + half)][p].quants;
-                for i in 0..FOURS {
-                    dots.put_bytes(square[half * FOURS + i], &mut to[i]);
-                }
+                dots.put_floats(minima[lane], &mut to.minima);
             }
         }
     }
 }
 
-/// Returns a group of which the row has only the beginning.
-#[cold]
-fn padded_group(row: &[u8]) -> [u8; MOST_BYTES] {
-    let mut padded = [0; MOST_BYTES];
-    padded[..row.len()].copy_from_slice(row);
-    padded
+/// Unpacks the integers of the blocks from `first` of every group of sixteen columns.
+#[inline(always)]
+fn unpack<D: Dots, F: Format, const P: usize>(
+    dots: D,
+    sixteen: &Sixteen<'_>,
+    panel: &mut Panel<P>,
+    (p, first): (usize, usize),
+) {
+    let blocks_in_each = LANES / F::PACKED;
+    for group in 0..panel.num_groups {
+        for at in (0..AT_ONCE).step_by(blocks_in_each) {
+            let index = (first + at) / blocks_in_each;
+            let mut square = [dots.four([0; 4]); LANES];
+            for (column, packed) in square.iter_mut().enumerate() {
+                let bytes = sixteen.group::<F>(column, group);
+                // Rows side by side are too many for the processor to notice where each goes on.
+                let part = F::BYTES / F::PACKED;
+                for line in (0..part).step_by(64) {
+                    prefetch_second(bytes, sixteen.next + part * index + line);
+                }
+                *packed = F::packed(dots, bytes, index);
+            }
+            dots.transpose(&mut square);
+            let blocks = F::spread(dots, &square);
+            for (block, fours) in blocks.into_iter().enumerate().take(blocks_in_each) {
+                let to = &mut panel.squares[(at + block) * panel.num_groups + group][p].0;
+                for (four, to) in fours.into_iter().zip(to) {
+                    dots.put_bytes(four, to);
+                }
+            }
+        }
+    }
 }
 
 /// Adds to the sums of `R` rows from `row` of a strip.
@@ -228,22 +253,26 @@ fn tile<D: Dots, F: Format, const R: usize, const P: usize>(
             totals[r][p] = dots.floats(&out[r][p]);
         }
     }
-    for lane in call.lanes.clone() {
-        let run = call.order.run(lane);
+    let num_groups = call.panel.num_groups;
+    let squares = call.panel.squares.chunks_exact(num_groups.max(1));
+    for (lane, squares) in (call.first..).zip(squares) {
+        let scales = &call.panel.scales[lane * num_groups..];
         let mut sums = [[dots.float(0.0); P]; R];
-        for (square, strip) in call.panel[run.clone()].iter().zip(&call.strip[run]) {
+        let strips = &call.strip[call.order.run(lane)];
+        for ((square, scales), strip) in squares.iter().zip(scales).zip(strips) {
+            let (square, strip) = ((square, scales), (strip, row));
             if F::SPLIT {
-                add_products::<D, F, R, P>(dots, square, (strip, row), Half::First, &mut sums);
-                add_products::<D, F, R, P>(dots, square, (strip, row), Half::Second, &mut sums);
+                add_products::<D, F, R, P>(dots, square, strip, Half::First, &mut sums);
+                add_products::<D, F, R, P>(dots, square, strip, Half::Second, &mut sums);
             } else {
-                add_products::<D, F, R, P>(dots, square, (strip, row), Half::Both, &mut sums);
+                add_products::<D, F, R, P>(dots, square, strip, Half::Both, &mut sums);
             }
             if F::HAS_MIN {
                 let mut minima = [dots.float(0.0); P];
                 for p in 0..P {
-                    minima[p] = dots.floats(&square[p].minima);
+                    minima[p] = dots.floats(&scales[p].minima);
                 }
-                for (sums, sum) in sums.iter_mut().zip(rows_of::<_, R>(&strip.sums, row)) {
+                for (sums, sum) in sums.iter_mut().zip(rows_of::<_, R>(&strip.0.sums, row)) {
                     let sum = dots.float(*sum);
                     for p in 0..P {
                         sums[p] = dots.sub_mul(minima[p], sum, sums[p]);
@@ -282,7 +311,7 @@ enum Half {
 #[inline(always)]
 fn add_products<D: Dots, F: Format, const R: usize, const P: usize>(
     dots: D,
-    square: &[Square; P],
+    (square, scales): (&[Square; P], &[Scales; P]),
     (strip, row): (&Strip, usize),
     half: Half,
     sums: &mut [[D::F; P]; R],
@@ -299,7 +328,7 @@ fn add_products<D: Dots, F: Format, const R: usize, const P: usize>(
     for k in fours {
         let mut weights = [dots.four([0; 4]); P];
         for p in 0..P {
-            weights[p] = dots.bytes(&square[p].quants[k]);
+            weights[p] = dots.bytes(&square[p].0[k]);
         }
         for (products, x) in products.iter_mut().zip(rows_of::<_, R>(&strip.quants[k], row)) {
             let x = dots.four(*x);
@@ -308,17 +337,17 @@ fn add_products<D: Dots, F: Format, const R: usize, const P: usize>(
             }
         }
     }
-    let mut scales = [dots.float(0.0); P];
+    let mut of_columns = [dots.float(0.0); P];
     for p in 0..P {
-        scales[p] = dots.floats(match half {
-            Half::Both | Half::First => &square[p].scales,
-            Half::Second => &square[p].second_scales,
+        of_columns[p] = dots.floats(match half {
+            Half::Both | Half::First => &scales[p].first,
+            Half::Second => &scales[p].second,
         });
     }
     for r in 0..R {
         let scale = dots.float(strip.scales[row + r]);
         for p in 0..P {
-            let scale = dots.mul(scales[p], scale);
+            let scale = dots.mul(of_columns[p], scale);
             sums[r][p] = dots.mul_add(scale, dots.to_f32(products[r][p]), sums[r][p]);
         }
     }

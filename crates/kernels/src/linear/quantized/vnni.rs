@@ -8,6 +8,7 @@ use std::arch::x86_64::*;
 
 use super::avx2::halves_of;
 use super::dots::{Dots, Work};
+use crate::simd::x86::transpose_sixteen;
 
 /// A vector of AVX-512 with VNNI; a value exists only inside [`run_avx512_vnni`].
 #[derive(Clone, Copy)]
@@ -49,6 +50,24 @@ impl Dots for Vnni {
             let low = _mm256_loadu_si256(low.as_ptr().cast());
             let high = _mm256_loadu_si256(high.as_ptr().cast());
             _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+        }
+    }
+    #[inline(always)]
+    fn join_four(self, [a, b, c, d]: [&[u8; 16]; 4]) -> Self::B {
+        // SAFETY: see above.
+        unsafe {
+            let (a, b) = (_mm_loadu_si128(a.as_ptr().cast()), _mm_loadu_si128(b.as_ptr().cast()));
+            let (c, d) = (_mm_loadu_si128(c.as_ptr().cast()), _mm_loadu_si128(d.as_ptr().cast()));
+            let (low, high) = (_mm256_set_m128i(b, a), _mm256_set_m128i(d, c));
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+        }
+    }
+    #[inline(always)]
+    fn split(self, a: Self::B) -> [Self::B; 2] {
+        // SAFETY: see above.
+        unsafe {
+            let mask = _mm512_set1_epi8(15);
+            [_mm512_and_si512(a, mask), _mm512_and_si512(_mm512_srli_epi16::<4>(a), mask)]
         }
     }
     #[inline(always)]
@@ -100,32 +119,7 @@ impl Dots for Vnni {
     #[inline(always)]
     fn transpose(self, rows: &mut [Self::B; 16]) {
         // SAFETY: see above.
-        unsafe {
-            // Within each four columns: first pairs of rows, then fours.
-            let mut pairs = *rows;
-            for i in (0..16).step_by(2) {
-                pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
-                pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
-            }
-            for i in (0..16).step_by(4) {
-                rows[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
-                rows[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
-                rows[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
-                rows[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
-            }
-            // Now fours of a row's columns lie in the order of the rows' fours.
-            let fours = *rows;
-            for j in 0..4 {
-                let even = _mm512_shuffle_i32x4::<0x88>(fours[j], fours[4 + j]);
-                let odd = _mm512_shuffle_i32x4::<0xdd>(fours[j], fours[4 + j]);
-                let even_below = _mm512_shuffle_i32x4::<0x88>(fours[8 + j], fours[12 + j]);
-                let odd_below = _mm512_shuffle_i32x4::<0xdd>(fours[8 + j], fours[12 + j]);
-                rows[j] = _mm512_shuffle_i32x4::<0x88>(even, even_below);
-                rows[4 + j] = _mm512_shuffle_i32x4::<0x88>(odd, odd_below);
-                rows[8 + j] = _mm512_shuffle_i32x4::<0xdd>(even, even_below);
-                rows[12 + j] = _mm512_shuffle_i32x4::<0xdd>(odd, odd_below);
-            }
-        }
+        unsafe { transpose_sixteen(rows) }
     }
     #[inline(always)]
     fn transpose_floats(self, rows: &mut [Self::F; 16]) {
@@ -251,6 +245,40 @@ impl Dots for Vnni {
         unsafe {
             let bytes = _mm_set_epi64x(high.cast_signed(), low.cast_signed());
             _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
+        }
+    }
+    #[inline(always)]
+    fn widen_words(self, words: Self::B) -> (Self::F, Self::F) {
+        // SAFETY: see above.
+        unsafe {
+            let low = _mm512_cvtepi32_epi16(words);
+            let high = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(words));
+            (_mm512_cvtph_ps(low), _mm512_cvtph_ps(high))
+        }
+    }
+    #[inline(always)]
+    fn small_of_words(self, [a, b, c]: [Self::B; 3]) -> ([Self::F; 8], [Self::F; 8]) {
+        // SAFETY: see above.
+        unsafe {
+            let (six, four) = (_mm512_set1_epi32(0x3f3f_3f3f), _mm512_set1_epi32(0x0f0f_0f0f));
+            let two = _mm512_set1_epi32(0x3030_3030);
+            let high_a = _mm512_and_si512(_mm512_srli_epi32::<2>(a), two);
+            let high_b = _mm512_and_si512(_mm512_srli_epi32::<2>(b), two);
+            let high_c = _mm512_and_si512(_mm512_srli_epi32::<4>(c), four);
+            let words = [
+                [_mm512_and_si512(a, six), _mm512_or_si512(_mm512_and_si512(c, four), high_a)],
+                [_mm512_and_si512(b, six), _mm512_or_si512(high_c, high_b)],
+            ];
+            let mut found = [[_mm512_setzero_ps(); 8]; 2];
+            let byte = _mm512_set1_epi32(255);
+            for (found, words) in found.iter_mut().zip(words) {
+                for (i, found) in found.iter_mut().enumerate() {
+                    let shift = _mm_cvtsi32_si128(8 * (i % 4) as i32);
+                    let word = _mm512_srl_epi32(words[i / 4], shift);
+                    *found = _mm512_cvtepi32_ps(_mm512_and_si512(word, byte));
+                }
+            }
+            (found[0], found[1])
         }
     }
     #[inline(always)]
