@@ -45,7 +45,7 @@ pub(crate) fn run(args: &ScoreArgs, environment: &Environment) -> Result<()> {
         };
         let dataset = Dataset::open(questions, args.missing)?;
         dataset.notes.iter().for_each(|note| output::note(&format!("{}: {note}", dataset.name)));
-        (vec![(None, Sheet::of_file(answers, &dataset)?)], None)
+        (vec![(None, Sheet::of_file(answers, dataset)?)], None)
     };
     let title = title(&sheets).unwrap_or_else(|| answers.display().to_string());
     let target = args.output.as_deref().or(folder);
@@ -137,7 +137,7 @@ fn wrong_answers(benchmarks: &[Scored], sheets: &[Asked], most: usize) -> Vec<Sh
             shown.push(Shown {
                 benchmark: scored.name.clone(),
                 item: item.clone(),
-                question: question.cloned().unwrap_or_default(),
+                question: question.unwrap_or_default().to_owned(),
                 answer: sheet.answers.get(&item.index).cloned().unwrap_or_default(),
                 images: images.iter().flatten().filter_map(small).collect(),
             });

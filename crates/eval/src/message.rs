@@ -113,7 +113,7 @@ fn keep_first(parts: Vec<Part>) -> Vec<Part> {
 }
 
 fn text(family: Family, row: &Row) -> String {
-    let cell = |name: &str| row.get(name).map(String::as_str);
+    let cell = |name: &str| row.get(name);
     let question = cell("question").unwrap_or_default();
     match family {
         Family::CvBench => {
@@ -195,7 +195,7 @@ mod tests {
     use crate::Place;
 
     fn question(cells: &[(&str, &str)]) -> Question {
-        let row = cells.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        let row = cells.iter().copied();
         let place = Place { offset: 0, line: 2 };
         Question { index: "1".to_owned(), row: row.collect(), image: None, place, number: 1 }
     }

@@ -61,9 +61,9 @@ impl SelfTest {
 ///
 /// Four forms are known: cases of `can_infer` (`prediction`, `choices`), of yes and no
 /// (`prediction`, `punct`, `extracted`), of `MathVista` (`line`, `res`, `hit`), and an object of
-/// scorers (`mme`, `pope`, `mmvet`, `llava`, `llava_parse`). Cases of `MathVista` do not say which
-/// rule set they were made with: without `rules` it is the one that fits them best, which the
-/// result names.
+/// scorers (`mme`, `pope`, `mmvet`, `llava`, `llava_parse`). Cases of yes and no and of `MathVista` do not
+/// say which rule set they were made with: without `rules` it is the one that fits them best, which
+/// the result names.
 ///
 /// # Errors
 /// If the file is not JSON, or has none of these forms.
@@ -76,12 +76,9 @@ pub fn self_test(json: &str, rules: Option<RuleSet>) -> Result<SelfTest, Error> 
             if first.get("choices").is_some() && first.get("line").is_none() {
                 Ok(options(cases))
             } else if first.get("punct").is_some() || first.get("extracted").is_some() {
-                Ok(yes_no(cases))
+                Ok(fitting(cases, rules, yes_no))
             } else if first.get("line").is_some() {
-                Ok(match rules {
-                    Some(rules) => math(cases, rules),
-                    None => best_math(cases),
-                })
+                Ok(fitting(cases, rules, math))
             } else {
                 Err(Error::SelfTestForm)
             }
@@ -156,17 +153,18 @@ fn options(cases: &[Value]) -> SelfTest {
     test
 }
 
-fn yes_no(cases: &[Value]) -> SelfTest {
+fn yes_no(cases: &[Value], rules: RuleSet) -> SelfTest {
     let mut test = SelfTest::new("yorn");
+    test.rules = Some(rules);
     for (at, case) in cases.iter().enumerate() {
         let at = at.to_string();
         let answer = text(&case["prediction"]);
         if let Some(expected) = case.get("punct") {
-            let found = strip_punctuation(&answer.to_lowercase()).into();
+            let found = strip_punctuation(rules, &answer.to_lowercase()).into();
             test.check((&at, "punct"), expected, found, case);
         }
         if let Some(expected) = case.get("extracted") {
-            let found = YesNo::extract(&answer).as_str().into();
+            let found = YesNo::extract(rules, &answer).as_str().into();
             test.check((&at, "extracted"), expected, found, case);
         }
     }
@@ -184,8 +182,16 @@ fn math_value(value: &Value) -> MathValue {
     }
 }
 
-fn best_math(cases: &[Value]) -> SelfTest {
-    let (ours, head) = (math(cases, RuleSet::March2025), math(cases, RuleSet::Head));
+/// Checks cases under the rules, or under those that fit them best.
+fn fitting(
+    cases: &[Value],
+    rules: Option<RuleSet>,
+    check: fn(&[Value], RuleSet) -> SelfTest,
+) -> SelfTest {
+    if let Some(rules) = rules {
+        return check(cases, rules);
+    }
+    let (ours, head) = (check(cases, RuleSet::March2025), check(cases, RuleSet::Head));
     if head.mismatches.len() < ours.mismatches.len() { head } else { ours }
 }
 

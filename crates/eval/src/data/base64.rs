@@ -25,12 +25,14 @@ pub(super) struct Base64Check {
     wrong: Option<(usize, u8)>,
 }
 
-impl Base64Check {
-    pub(super) fn new() -> Self {
+impl Default for Base64Check {
+    fn default() -> Self {
         // FNV-1a.
         Self { len: 0, hash: 0xcbf2_9ce4_8422_2325, padding: 0, first: None, wrong: None }
     }
+}
 
+impl Base64Check {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.first = self.first.or(bytes.first().copied());
         let is_list = self.first == Some(b'[');

@@ -4,9 +4,10 @@ mod base64;
 mod catalog;
 mod cells;
 mod cv_bench;
+mod row;
 mod table;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -14,11 +15,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use self::catalog::{Found, catalog, find};
+pub use self::row::Row;
 use crate::benchmark::{CV_BENCH, Published};
 use crate::{Error, Family};
-
-/// The cells of a row by column, those left out that are missing.
-pub type Row = BTreeMap<String, String>;
 
 /// Which cells count as missing. pandas, which the published scorers read tables with, takes some
 /// words for nothing, so that an option of that text disappears.
@@ -213,7 +212,7 @@ impl Dataset {
                 format!("{hash:016x} {len}")
             }
             Some(ImageRef::Parquet { file, group, row }) => format!("{file} {group} {row}"),
-            None => question.row.get("image_path").cloned().unwrap_or_default(),
+            None => question.row.get("image_path").unwrap_or_default().to_owned(),
         }
     }
 
@@ -317,7 +316,7 @@ impl Dataset {
 fn image_names(question: &Question) -> Vec<String> {
     match question.row.get("image_path") {
         Some(cell) if cell.starts_with('[') => crate::rules::python::list(cell).unwrap_or_default(),
-        Some(cell) => vec![cell.clone()],
+        Some(cell) => vec![cell.to_owned()],
         None => Vec::new(),
     }
 }

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use md5::{Digest, Md5};
 
 use super::base64::{Base64Check, Kind};
 use super::cells::{Cells, Event};
-use super::{ImageRef, MissingValues, Place, Question, Row};
+use super::row::{MISSING, Row, Span};
+use super::{ImageRef, MissingValues, Place, Question};
 use crate::{Error, Family};
 
 /// A longer cell of base64 is refused: no image is that large.
@@ -31,19 +33,57 @@ pub(super) struct Scan {
     pub(super) without_image: usize,
 }
 
-/// What is kept of a cell.
-enum Sink {
-    Text(Vec<u8>),
-    /// An image: its start, its length, and whether it is base64.
-    Image(Vec<u8>, Base64Check),
+/// What is kept of the row that is being read.
+#[derive(Default)]
+struct Record {
+    /// The texts, one after the other.
+    text: Vec<u8>,
+    /// Where each cell is in the text.
+    spans: Vec<Span>,
+    /// Where the cell starts that is being read.
+    start: usize,
+    /// The start of the image's cell, which is the whole of a reference.
+    image: Vec<u8>,
+    /// The image's length, and whether it is base64.
+    check: Base64Check,
+}
+
+impl Record {
+    /// Returns the cell that is being read.
+    fn column(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Ends the cell that is being read.
+    fn end_cell(&mut self) {
+        // A cell of text is short, and a row has few of them.
+        self.spans.push((self.start as u32, self.text.len() as u32));
+        self.start = self.text.len();
+    }
+
+    /// Forgets the row, and keeps the memory.
+    fn clear(&mut self) {
+        self.text.clear();
+        self.spans.clear();
+        self.start = 0;
+        self.image.clear();
+        self.check = Base64Check::default();
+    }
+
+    fn bytes(&self, column: usize) -> &[u8] {
+        let (start, end) = self.spans[column];
+        &self.text[start as usize..end as usize]
+    }
 }
 
 struct Scanner<'p> {
     path: &'p Path,
     missing: MissingValues,
-    columns: Vec<String>,
+    columns: Arc<[String]>,
     /// Which column holds images.
     image: Option<usize>,
+    /// Which column holds indices.
+    index: Option<usize>,
     scan: Scan,
     seen: HashMap<String, usize>,
 }
@@ -59,8 +99,9 @@ pub(super) fn scan(path: &Path, missing: MissingValues) -> Result<Scan, Error> {
     let mut scanner = Scanner {
         path,
         missing,
-        columns: Vec::new(),
+        columns: Arc::new([]),
         image: None,
+        index: None,
         scan: Scan {
             columns: Vec::new(),
             questions: Vec::new(),
@@ -73,29 +114,23 @@ pub(super) fn scan(path: &Path, missing: MissingValues) -> Result<Scan, Error> {
     let mut digest = Md5::new();
     let mut cells = Cells::new();
     let mut block = vec![0; 1 << 18];
-    let mut record = Vec::new();
-    let mut sink = scanner.sink(0);
+    let mut record = Record::default();
     let mut row = 0;
     loop {
         let len = reader.read(&mut block).map_err(file)?;
         digest.update(&block[..len]);
         cells.feed(&block[..len], |event| {
             match event {
-                Event::Bytes(bytes, place) => {
-                    scanner.push(&mut sink, bytes, (row, place, record.len()))?;
-                }
+                Event::Bytes(bytes, place) => scanner.push(&mut record, bytes, (row, place))?,
                 Event::Cell { last, place } => {
-                    let next = scanner.sink(if last { 0 } else { record.len() + 1 });
-                    record.push(std::mem::replace(&mut sink, next));
-                    if last {
-                        let done = std::mem::take(&mut record);
-                        if scanner.columns.is_empty() {
-                            scanner.header(done)?;
-                            sink = scanner.sink(0);
-                        } else {
-                            row += 1;
-                            scanner.row(done, (row, place))?;
-                        }
+                    record.end_cell();
+                    if last && scanner.columns.is_empty() {
+                        scanner.header(&record)?;
+                        record.clear();
+                    } else if last {
+                        row += 1;
+                        scanner.row(&record, (row, place))?;
+                        record.clear();
                     }
                 }
             }
@@ -109,14 +144,6 @@ pub(super) fn scan(path: &Path, missing: MissingValues) -> Result<Scan, Error> {
 }
 
 impl Scanner<'_> {
-    fn sink(&self, column: usize) -> Sink {
-        if !self.columns.is_empty() && self.image == Some(column) {
-            Sink::Image(Vec::new(), Base64Check::new())
-        } else {
-            Sink::Text(Vec::new())
-        }
-    }
-
     fn cell(&self, (row, place, column): (usize, Place, usize), problem: String) -> Error {
         let column = self.columns.get(column).cloned();
         Error::Cell {
@@ -128,96 +155,111 @@ impl Scanner<'_> {
         }
     }
 
-    fn push(&self, sink: &mut Sink, bytes: &[u8], at: (usize, Place, usize)) -> Result<(), Error> {
+    fn push(
+        &self,
+        record: &mut Record,
+        bytes: &[u8],
+        (row, place): (usize, Place),
+    ) -> Result<(), Error> {
         // The row of a cell that is being read is not counted yet.
-        let at = (at.0 + usize::from(!self.columns.is_empty()), at.1, at.2);
-        match sink {
-            Sink::Text(text) => {
-                if text.len() + bytes.len() > MAX_TEXT {
-                    let problem = format!(
-                        "the cell has more than {} MiB, expected text; is a quote missing or a \
-                         column of images not called `image`?",
-                        MAX_TEXT >> 20
-                    );
-                    return Err(self.cell(at, problem));
-                }
-                // Bytes come in blocks, which may cut a character: characters are made at the end.
-                text.extend_from_slice(bytes);
+        let at = (row + usize::from(!self.columns.is_empty()), place, record.column());
+        if self.image == Some(record.column()) {
+            let room = (MAX_REFERENCE + 1).saturating_sub(record.image.len()).min(bytes.len());
+            record.image.extend_from_slice(&bytes[..room]);
+            record.check.push(bytes);
+            if record.check.len() > MAX_IMAGE {
+                let problem = format!(
+                    "the cell has more than {} MiB, expected an image in base64",
+                    MAX_IMAGE >> 20
+                );
+                return Err(self.cell(at, problem));
             }
-            Sink::Image(start, check) => {
-                let room = (MAX_REFERENCE + 1).saturating_sub(start.len()).min(bytes.len());
-                start.extend_from_slice(&bytes[..room]);
-                check.push(bytes);
-                if check.len() > MAX_IMAGE {
-                    let problem = format!(
-                        "the cell has more than {} MiB, expected an image in base64",
-                        MAX_IMAGE >> 20
-                    );
-                    return Err(self.cell(at, problem));
-                }
-            }
+            return Ok(());
         }
+        if record.text.len() - record.start + bytes.len() > MAX_TEXT {
+            let problem = format!(
+                "the cell has more than {} MiB, expected text; is a quote missing or a column of \
+                 images not called `image`?",
+                MAX_TEXT >> 20
+            );
+            return Err(self.cell(at, problem));
+        }
+        // Bytes come in blocks, which may cut a character: characters are made at the end.
+        record.text.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn header(&mut self, record: Vec<Sink>) -> Result<(), Error> {
+    fn header(&mut self, record: &Record) -> Result<(), Error> {
         let place = Place { offset: 0, line: 1 };
-        for (at, sink) in record.into_iter().enumerate() {
-            let Sink::Text(text) = sink else { continue };
-            let name = self.decode(text, (0, place, at))?;
-            let name = if at == 0 { name.trim_start_matches('\u{feff}').to_owned() } else { name };
-            if self.columns.contains(&name) {
+        let mut columns: Vec<String> = Vec::new();
+        for at in 0..record.spans.len() {
+            let problem = "the cell is not UTF-8 text".to_owned();
+            let name = std::str::from_utf8(record.bytes(at))
+                .map_err(|_| self.cell((0, place, at), problem))?;
+            let name = if at == 0 { name.trim_start_matches('\u{feff}') } else { name };
+            if columns.iter().any(|known| known == name) {
                 return Err(self.cell((0, place, at), format!("column `{name}` comes twice")));
             }
-            self.columns.push(name);
+            columns.push(name.to_owned());
         }
-        self.image = self.columns.iter().position(|name| name == "image");
+        let position = |column: &str| columns.iter().position(|name| name == column);
+        (self.image, self.index) = (position("image"), position("index"));
+        self.columns = columns.into();
         Ok(())
     }
 
-    fn decode(&self, bytes: Vec<u8>, at: (usize, Place, usize)) -> Result<String, Error> {
-        String::from_utf8(bytes).map_err(|_| self.cell(at, "the cell is not UTF-8 text".to_owned()))
+    /// Returns the texts of a row.
+    fn text<'r>(&self, record: &'r Record, (row, place): (usize, Place)) -> Result<&'r str, Error> {
+        let is_text = |at: usize| std::str::from_utf8(record.bytes(at)).is_ok();
+        let all = || (0..record.spans.len()).all(is_text);
+        // Two cells may be text together and not each by itself: a character cut in two.
+        match std::str::from_utf8(&record.text) {
+            Ok(text) if text.is_ascii() || all() => Ok(text),
+            _ => {
+                let at = (0..record.spans.len()).find(|at| !is_text(*at)).unwrap_or_default();
+                Err(self.cell((row, place, at), "the cell is not UTF-8 text".to_owned()))
+            }
+        }
     }
 
-    fn row(&mut self, record: Vec<Sink>, (row, place): (usize, Place)) -> Result<(), Error> {
-        let (expected, found) = (self.columns.len(), record.len());
+    fn row(&mut self, record: &Record, (row, place): (usize, Place)) -> Result<(), Error> {
+        let (expected, found) = (self.columns.len(), record.spans.len());
         if found != expected {
             let problem = format!("{found} cells, expected {expected}, one for each column");
             return Err(Error::Row { path: self.path.to_owned(), row, line: place.line, problem });
         }
-        let mut cells = Row::new();
-        let mut image = None;
-        for (at, sink) in record.into_iter().enumerate() {
-            match sink {
-                Sink::Text(text) => {
-                    let text = self.decode(text, (row, place, at))?;
-                    if !self.missing.is_missing(&text) {
-                        cells.insert(self.columns[at].clone(), text);
-                    }
-                }
-                Sink::Image(start, check) => image = Some((at, start, check)),
+        let text = self.text(record, (row, place))?;
+        let mut spans = record.spans.clone();
+        for span in &mut spans {
+            if self.missing.is_missing(&text[span.0 as usize..span.1 as usize]) {
+                *span = MISSING;
             }
         }
-        let Some(index) = cells.remove("index") else {
-            let at = self.columns.iter().position(|name| name == "index").unwrap_or_default();
+        let index = self.index.filter(|at| spans[*at] != MISSING).map(|at| {
+            let (start, end) = std::mem::replace(&mut spans[at], MISSING);
+            text[start as usize..end as usize].to_owned()
+        });
+        let Some(index) = index else {
+            let at = self.index.unwrap_or_default();
             return Err(self.cell((row, place, at), "the cell is empty, expected an index".into()));
         };
         if let Some(first) = self.seen.insert(index.clone(), row) {
-            let at = self.columns.iter().position(|name| name == "index").unwrap_or_default();
+            let at = self.index.unwrap_or_default();
             let problem = format!("index `{index}` is that of row {first} already");
             return Err(self.cell((row, place, at), problem));
         }
-        let own = match image {
+        let own = match self.image {
             None => None,
-            Some((_, start, check)) if check.len() <= MAX_REFERENCE => {
-                let text = String::from_utf8_lossy(&start).into_owned();
+            Some(_) if record.check.len() <= MAX_REFERENCE => {
+                let text = String::from_utf8_lossy(&record.image).into_owned();
                 if self.missing.is_missing(&text) {
                     self.scan.without_image += 1;
                     return Ok(());
                 }
                 Some(ImageRef::Row(text))
             }
-            Some((at, _, check)) => {
+            Some(at) => {
+                let check = &record.check;
                 let kind =
                     check.finish().map_err(|problem| self.cell((row, place, at), problem))?;
                 let (hash, len) = (check.hash(), check.len());
@@ -228,6 +270,7 @@ impl Scanner<'_> {
                 })
             }
         };
+        let cells = Row::of_parts(Arc::clone(&self.columns), text, &spans);
         self.scan.questions.push(Question { index, row: cells, image: own, place, number: row });
         Ok(())
     }
@@ -247,7 +290,7 @@ impl Scanner<'_> {
                 return Err(self.cell((question.number, question.place, image), problem));
             }
         }
-        self.scan.columns = self.columns;
+        self.scan.columns = self.columns.to_vec();
         self.scan.md5 = super::hex(&digest.finalize());
         Ok(self.scan)
     }

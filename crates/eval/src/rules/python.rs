@@ -42,12 +42,15 @@ pub fn split(text: &str) -> impl Iterator<Item = &str> {
 
 /// Returns text without white space around it, and digits as ASCII.
 fn plain(text: &str) -> String {
-    if text.is_ascii() {
-        // Numbers in ASCII take another way through Python, with the white space of C.
-        return text.trim_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']).to_owned();
-    }
-    let digit_or = |c: char| digit(c).map_or(c, |value| char::from(b'0' + value));
-    text.trim_matches(is_space).chars().map(digit_or).collect()
+    // Python turns other white space than ASCII's into spaces first, and then removes the white
+    // space of C, to which the four separators of old do not belong.
+    let as_ascii = |c: char| match c {
+        c if c.is_ascii() => c,
+        c if is_space(c) => ' ',
+        c => digit(c).map_or(c, |value| char::from(b'0' + value)),
+    };
+    let text: String = text.chars().map(as_ascii).collect();
+    text.trim_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']).to_owned()
 }
 
 /// Removes underscores between digits; none if one is elsewhere.
@@ -216,7 +219,9 @@ mod tests {
             ("14", Some("14")),
             (" -007\n", Some("-7")),
             ("\x1c3", None),
-            ("\x1c\u{664}", Some("4")),
+            ("\x1c\u{664}", None),
+            ("\u{664}\x1f", None),
+            ("\u{85}\u{664}\u{3000}", Some("4")),
             ("+0", Some("0")),
             ("1_000", Some("1000")),
             ("\u{ff11}\u{0664}", Some("14")),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::RuleSet;
 use super::python::{is_digit, split};
 
 /// What each is read as: nothing, or a space.
@@ -25,8 +26,8 @@ pub enum YesNo {
 
 impl YesNo {
     /// Returns what an answer says.
-    pub fn extract(answer: &str) -> Self {
-        let text = strip_punctuation(&answer.to_lowercase());
+    pub fn extract(rules: RuleSet, answer: &str) -> Self {
+        let text = strip_punctuation(rules, &answer.to_lowercase());
         let (mut yes, mut no) = (false, false);
         for word in split(&text) {
             yes |= word == "yes";
@@ -57,7 +58,7 @@ impl fmt::Display for YesNo {
 
 /// Removes punctuation, or puts a space in its place, as the scorers of visual question answering
 /// do.
-pub fn strip_punctuation(text: &str) -> String {
+pub fn strip_punctuation(rules: RuleSet, text: &str) -> String {
     let has_thousands = has_digit_comma_digit(text);
     let mut removed = [false; PUNCTUATION.len()];
     for (removed, mark) in removed.iter_mut().zip(PUNCTUATION) {
@@ -71,11 +72,14 @@ pub fn strip_punctuation(text: &str) -> String {
             Some(_) => out.push(' '),
         }
     }
-    strip_stops(&out)
+    strip_stops(rules, &out)
 }
 
 /// Removes full stops that are beside no digit, as far as there are not too many.
-fn strip_stops(text: &str) -> String {
+///
+/// The pattern of the paper's time has a slip in it (`(?!<=` in place of `(?<!`): what stands before
+/// a full stop never mattered then.
+fn strip_stops(rules: RuleSet, text: &str) -> String {
     if !text.contains('.') {
         return text.to_owned();
     }
@@ -84,8 +88,8 @@ fn strip_stops(text: &str) -> String {
     let mut num_removed = 0;
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
-        let beside_digit =
-            before.is_some_and(is_digit) || chars.peek().copied().is_some_and(is_digit);
+        let after_digit = rules == RuleSet::Head && before.is_some_and(is_digit);
+        let beside_digit = after_digit || chars.peek().copied().is_some_and(is_digit);
         if c == '.' && num_removed < MAX_STOPS && !beside_digit {
             num_removed += 1;
         } else {

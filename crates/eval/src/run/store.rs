@@ -306,7 +306,7 @@ impl Sheet {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn of_file(answers: &Path, dataset: &Dataset) -> Result<Self, Error> {
+    pub fn of_file(answers: &Path, dataset: Dataset) -> Result<Self, Error> {
         let is_table = answers.extension().is_some_and(|ending| ending == "tsv");
         let answers = if is_table {
             crate::data::answers_of_table(answers)?
@@ -315,12 +315,11 @@ impl Sheet {
             let good = lines.into_iter().filter(|line| line.error.is_none());
             good.map(|line| (line.index, line.answer)).collect()
         };
-        let record = |question: &crate::Question| Record {
-            index: question.index.clone(),
-            row: question.row.clone(),
-        };
-        let records = dataset.questions.iter().map(record).collect();
-        Ok(Self { name: dataset.name.clone(), family: dataset.family, records, answers })
+        let Dataset { name, family, questions, .. } = dataset;
+        let record =
+            |question: crate::Question| Record { index: question.index, row: question.row };
+        let records = questions.into_iter().map(record).collect();
+        Ok(Self { name, family, records, answers })
     }
 }
 

@@ -36,14 +36,13 @@ fn options(answered: &Answered<'_>, is_mmmu: bool) -> (Options, String) {
     let answer = answered.cell("answer").unwrap_or("nan");
     let mut cells: Vec<(String, &str)> = letters()
         .filter_map(|letter| {
-            let letter = letter.to_string();
-            let text = row.get(&letter)?;
-            Some((letter, text.as_str()))
+            let text = row.get(letter.encode_utf8(&mut [0; 4]))?;
+            Some((letter.to_string(), text))
         })
         .collect();
     let mut expected = answer.to_owned();
     if is_mmmu {
-        if !row.contains_key("A") {
+        if !row.contains("A") {
             // An open question is made one with two options.
             cells.retain(|(letter, _)| letter != "B");
             cells.insert(0, ("A".to_owned(), answer));

@@ -30,8 +30,7 @@ pub struct Record {
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let index = std::iter::once(("index", self.index.as_str()));
-        let cells = self.row.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-        serializer.collect_map(index.chain(cells))
+        serializer.collect_map(index.chain(self.row.iter()))
     }
 }
 
@@ -158,7 +157,7 @@ struct Answered<'s> {
 
 impl<'s> Answered<'s> {
     fn cell(&self, name: &str) -> Option<&'s str> {
-        self.record.row.get(name).map(String::as_str)
+        self.record.row.get(name)
     }
 
     /// Returns a cell as Python shows it, which is nan where there is none.

@@ -12,8 +12,9 @@ use crate::rules::YesNo;
 
 /// Reads every answer; the items come in order.
 fn read(context: &Context<'_>) -> Result<Vec<Item>, Error> {
+    let rules = context.options.rules;
     let read = |answered: &super::Answered<'_>| {
-        let says = YesNo::extract(answered.answer);
+        let says = YesNo::extract(rules, answered.answer);
         let expected = answered.cell("answer").unwrap_or("nan");
         let found = if says == YesNo::Unknown { Found::Nobody } else { Found::Rule };
         let score = f64::from(u8::from(says.as_str() == expected));
@@ -26,7 +27,8 @@ fn read(context: &Context<'_>) -> Result<Vec<Item>, Error> {
     let tasks: Vec<_> =
         open.iter().map(|at| context.options.requests.yes_no(&context.answers[*at])).collect();
     let known = |says: YesNo| (says != YesNo::Unknown).then_some(says);
-    let replies = judge.ask(&tasks, |_, reply| known(YesNo::extract(reply)), context.on_judged)?;
+    let says = |_, reply: &str| known(YesNo::extract(rules, reply));
+    let replies = judge.ask(&tasks, says, context.on_judged)?;
     for (at, says) in open.into_iter().zip(replies) {
         if let Some(says) = says {
             let item = &mut items[at];

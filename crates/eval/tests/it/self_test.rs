@@ -50,6 +50,26 @@ fn cases_of_mathvista_choose_the_rule_set_that_fits() {
 }
 
 #[test]
+fn full_stops_after_digits_are_kept_by_the_rules_of_today_only() {
+    let stops = "1. ".repeat(33);
+    let case = |stop: &str, extracted: &str| {
+        let (prediction, punct) = (format!("{stops}yes."), format!("{stops}yes{stop}"));
+        let punct = if stop.is_empty() { punct } else { punct.replacen("1. ", "1 ", 32) };
+        let case = serde_json::json!([
+            { "prediction": prediction, "punct": punct, "extracted": extracted },
+        ]);
+        case.to_string()
+    };
+    // Full stops of numbers use up those that are removed, so that the one after yes stays.
+    for (json, rules) in
+        [(case(".", "Unknown"), RuleSet::March2025), (case("", "Yes"), RuleSet::Head)]
+    {
+        let test = self_test(&json, None).unwrap();
+        assert_eq!((test.mismatches, test.rules), (vec![], Some(rules)));
+    }
+}
+
+#[test]
 fn a_file_of_another_form_is_refused() {
     for (json, expected) in [
         ("[", "the file for the self-test is not JSON"),
