@@ -45,8 +45,10 @@ pub enum Event {
 /// Several requests at once: every [`Batch::step`] computes the next token of each that runs, in
 /// one pass of the model, and each gets the tokens that it would get alone.
 ///
-/// Requests join between steps, first come, first served, and leave when they are done. What a
-/// finished request leaves cached is reused by a later one that begins alike. A prompt is read in
+/// Requests join between steps and leave when they are done: first come, first served among the
+/// clients of whom the fewest requests run, so that nobody waits for one who asks for much. What a
+/// finished request leaves cached is reused by a later one that begins alike, and what a running one
+/// has is copied. A prompt is read in
 /// a pass of its own, a part in each step, so that replies go on meanwhile.
 #[derive(Debug)]
 pub struct Batch<'m> {
@@ -54,6 +56,8 @@ pub struct Batch<'m> {
     slots: Vec<Slot>,
     limits: BatchLimits,
     waiting: VecDeque<(RequestId, Request)>,
+    /// The waiting request that had its turn, and for which there was no room yet.
+    next: Option<RequestId>,
     num_requests: u64,
     /// What the next step that succeeds reports.
     events: Vec<Event>,
@@ -84,8 +88,11 @@ impl Default for BatchLimits {
 struct Slot {
     context: Context,
     running: Option<(RequestId, Reply)>,
-    /// The last request that used it.
+    /// The last request that used it, and whose that was.
     last: RequestId,
+    client: u64,
+    /// Whether the reading of the prompt has begun.
+    begun: bool,
 }
 
 impl<'m> Batch<'m> {
@@ -103,6 +110,7 @@ impl<'m> Batch<'m> {
             slots: Vec::new(),
             limits,
             waiting: VecDeque::new(),
+            next: None,
             num_requests: 0,
             events: Vec::new(),
         }
@@ -202,7 +210,8 @@ impl<'m> Batch<'m> {
     fn admit(&mut self) -> Result<(), Error> {
         let limit = self.longest();
         while self.num_running() < self.limits.max_running {
-            let Some((id, request)) = self.waiting.pop_front() else { break };
+            let Some((id, request)) = self.next_waiting() else { break };
+            let client = request.client;
             let mut reply = Reply::new(&request, limit);
             if let Some(reason) = reply.finished() {
                 self.events.push(Event::Finished { request: id, reply: reply.finish(reason) });
@@ -211,6 +220,8 @@ impl<'m> Batch<'m> {
             let index = self.choose_slot(&request)?;
             let needed = request.prompt.layout.len() + reply.limit();
             if !self.make_room(index, needed)? {
+                // Nobody overtakes it: among smaller ones it might wait for ever.
+                self.next = Some(id);
                 self.waiting.push_front((id, request));
                 break;
             }
@@ -218,9 +229,27 @@ impl<'m> Batch<'m> {
             reply.start(slot.context.begin(self.model, request.prompt));
             slot.context.reserve(reply.limit())?;
             slot.last = id;
+            slot.client = client;
+            slot.begun = false;
             slot.running = Some((id, reply));
         }
         Ok(())
+    }
+
+    /// Takes out the request that was next already, or the oldest one of a client of whom the
+    /// fewest requests run.
+    fn next_waiting(&mut self) -> Option<(RequestId, Request)> {
+        let running = |client: u64| {
+            let of = |slot: &&Slot| slot.running.is_some() && slot.client == client;
+            self.slots.iter().filter(of).count()
+        };
+        let was_next = |id: RequestId| self.next == Some(id);
+        let ranks = self.waiting.iter().map(|(id, request)| {
+            if was_next(*id) { (0, *id) } else { (1 + running(request.client), *id) }
+        });
+        let (index, _) = ranks.enumerate().min_by_key(|(_, rank)| *rank)?;
+        self.next = None;
+        self.waiting.remove(index)
     }
 
     /// Returns the idle slot for a request: the one that has most of its prompt cached, unless
@@ -239,7 +268,13 @@ impl<'m> Batch<'m> {
             }
             _ => {
                 let context = Context::new(self.model)?;
-                self.slots.push(Slot { context, running: None, last: RequestId(0) });
+                self.slots.push(Slot {
+                    context,
+                    running: None,
+                    last: RequestId(0),
+                    client: 0,
+                    begun: false,
+                });
                 Ok(self.slots.len() - 1)
             }
         }
@@ -277,6 +312,7 @@ impl<'m> Batch<'m> {
         let oldest = reading.filter_map(|slot| Some(slot.running.as_ref()?.0)).min();
         let mut logits = Vec::new();
         if let Some(oldest) = oldest {
+            self.share(oldest)?;
             let rows = self.limits.prefill_rows;
             logits = self.pass(|request, context, model| {
                 (request == oldest).then(|| context.pending_part(model, rows))
@@ -288,6 +324,26 @@ impl<'m> Batch<'m> {
             next.then(|| Ok((context.pending(model)?, true)))
         })?);
         Ok(logits)
+    }
+
+    /// Copies what another sequence has cached of a prompt that is about to be read: several replies
+    /// to one question read it once.
+    fn share(&mut self, request: RequestId) -> Result<(), Error> {
+        let of = |slot: &Slot| slot.running.as_ref().is_some_and(|(id, _)| *id == request);
+        let Some(index) = self.slots.iter().position(of) else { return Ok(()) };
+        if std::mem::replace(&mut self.slots[index].begun, true) {
+            return Ok(());
+        }
+        self.slots.swap(0, index);
+        let Some((slot, others)) = self.slots.split_first_mut() else { return Ok(()) };
+        for other in others {
+            let cached = slot.context.adopt(self.model, &other.context)?;
+            if let Some((_, reply)) = &mut slot.running {
+                reply.found(cached);
+            }
+        }
+        self.slots.swap(0, index);
+        Ok(())
     }
 
     /// Computes rows of the running requests that `choose` takes, in one pass of the model; one

@@ -73,9 +73,11 @@ impl Context {
             return 0;
         }
         let equal = inputs(&self.prompt).zip(inputs(prompt)).take_while(|(a, b)| a == b).count();
+        let limit = equal.min(self.cache.len());
+        let kept = self.prompt.policy.plan(&self.prompt.layout).reusable_prefix(&plan, limit);
         // The last row is always computed: its hidden state is not cached, and the logits need it.
-        let limit = equal.min(self.cache.len()).min(prompt.layout.len().saturating_sub(1));
-        self.prompt.policy.plan(&self.prompt.layout).reusable_prefix(&plan, limit)
+        // Rows that see it are kept all the same: it comes out as it was.
+        kept.min(prompt.layout.len().saturating_sub(1))
     }
 
     /// Replaces the sequence by `prompt`, keeping what is cached of their common beginning;
@@ -86,6 +88,17 @@ impl Context {
         self.num_positions = num_positions(&prompt.policy.plan(&prompt.layout));
         self.prompt = prompt;
         kept
+    }
+
+    /// Copies what another sequence has cached of this one, if that is more than is cached here;
+    /// returns how much that is.
+    pub(crate) fn adopt(&mut self, model: &Aki, other: &Self) -> Result<usize, Error> {
+        let kept = other.reusable(model, &self.prompt);
+        if kept > self.cache.len() {
+            self.cache.copy_from(&other.cache, kept)?;
+            self.regime = other.regime;
+        }
+        Ok(self.cache.len())
     }
 
     /// Appends a token of the reply.

@@ -54,6 +54,12 @@ pub enum Error {
     /// Every token has been ruled out.
     #[error("every logit is minus infinity, expected at least one possible token")]
     NoPossibleToken,
+    /// A reply cannot be held to its constraint.
+    #[error("the reply cannot be held to its constraint: {reason}")]
+    Constraint {
+        /// What about the constraint cannot be followed.
+        reason: String,
+    },
     /// A step was asked for before anything was read.
     #[error("nothing has been prefilled, expected a prompt before the first decoded token")]
     NothingPrefilled,

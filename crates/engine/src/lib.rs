@@ -38,8 +38,10 @@
 
 mod batch;
 mod beam;
+mod constraint;
 mod context;
 mod error;
+mod features;
 mod lens;
 mod reply;
 mod request;
@@ -50,6 +52,7 @@ mod session;
 
 pub use batch::{Batch, BatchLimits, Event, RequestId};
 pub use beam::{BeamOptions, BeamReply, BeamRequest, EarlyStopping, Hypothesis};
+pub use constraint::Constraint;
 pub use error::Error;
 pub use lens::{ImageLens, Lens, Word};
 pub use request::{CancelToken, FinishReason, Generated, Prompt, Request, Timings, TokenLogprobs};

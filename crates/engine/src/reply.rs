@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use sequence::TokenId;
 
 use crate::sampler::{Sampler, logprobs};
-use crate::{CancelToken, Error, FinishReason, Generated, Request, Timings, TokenLogprobs};
+use crate::{
+    CancelToken, Constraint, Error, FinishReason, Generated, Request, Timings, TokenLogprobs,
+};
 
 /// A reply while it is being written: what a [`Request`] asks for, and what there is of it.
 #[derive(Debug)]
@@ -15,6 +17,10 @@ pub(crate) struct Reply {
     /// The longest reply that the request and the model's context allow.
     limit: usize,
     top_logprobs: Option<usize>,
+    bias: Vec<(TokenId, f32)>,
+    constraint: Option<Box<dyn Constraint>>,
+    /// Whether the constraint lets nothing follow.
+    complete: bool,
     cancel: CancelToken,
     new_ids: Vec<TokenId>,
     logprobs: Vec<TokenLogprobs>,
@@ -35,6 +41,9 @@ impl Reply {
             stop: request.stop.clone(),
             limit: request.max_new_tokens.min(context.saturating_sub(prompt_tokens)),
             top_logprobs: request.top_logprobs,
+            bias: request.bias.clone(),
+            constraint: request.constraint.clone(),
+            complete: false,
             cancel: request.cancel.clone(),
             new_ids: Vec::new(),
             logprobs: Vec::new(),
@@ -67,21 +76,37 @@ impl Reply {
         self.cached_tokens = cached_tokens;
     }
 
+    /// Says how many of the prompt's tokens are at hand after all.
+    pub(crate) fn found(&mut self, cached_tokens: usize) {
+        self.cached_tokens = cached_tokens;
+    }
+
     /// Chooses the next token from its logits.
     pub(crate) fn accept(&mut self, logits: Vec<f32>) -> Result<TokenId, Error> {
-        let id = match self.top_logprobs {
-            None => self.sampler.sample(logits)?,
-            Some(count) => {
-                let id = self.sampler.sample(logits.clone())?;
-                self.logprobs.push(logprobs(&logits, id, count));
-                id
-            }
-        };
+        let own = self.top_logprobs.map(|count| (logits.clone(), count));
+        let id = self.choose(logits)?;
+        if let Some((logits, count)) = own {
+            self.logprobs.push(logprobs(&logits, id, count));
+        }
         self.last = self.started.elapsed();
         if self.new_ids.is_empty() {
             self.first = self.last;
         }
         self.new_ids.push(id);
+        Ok(id)
+    }
+
+    fn choose(&mut self, mut logits: Vec<f32>) -> Result<TokenId, Error> {
+        for (id, bias) in &self.bias {
+            if let Some(logit) = logits.get_mut(id.0 as usize) {
+                *logit += bias;
+            }
+        }
+        let Some(constraint) = &mut self.constraint else { return self.sampler.sample(logits) };
+        let failed = |reason| Error::Constraint { reason };
+        constraint.rule_out(&mut logits).map_err(failed)?;
+        let id = self.sampler.sample(logits)?;
+        self.complete = constraint.accept(id).map_err(failed)?;
         Ok(id)
     }
 
@@ -92,7 +117,7 @@ impl Reply {
 
     /// Returns why the reply ends here, if it does.
     pub(crate) fn finished(&self) -> Option<FinishReason> {
-        if self.new_ids.last().is_some_and(|id| self.stop.contains(id)) {
+        if self.complete || self.new_ids.last().is_some_and(|id| self.stop.contains(id)) {
             Some(FinishReason::Stop)
         } else if self.new_ids.len() >= self.limit {
             Some(FinishReason::Length)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use candle_core::Tensor;
 use sequence::{AttentionPolicy, Layout, TokenId};
 
-use crate::{Error, Sampling};
+use crate::{Constraint, Error, Sampling};
 
 /// A sequence to be continued: token ids, where its images are, and who may read whom.
 #[derive(Clone, Debug)]
@@ -60,6 +60,12 @@ pub struct Request {
     /// How many of the most likely tokens to report for each new one: none without `Some`, and
     /// with `Some(0)` the log-probability of the new token alone.
     pub top_logprobs: Option<usize>,
+    /// What is added to the logits of some tokens before one is chosen.
+    pub bias: Vec<(TokenId, f32)>,
+    /// What the tokens are held to, if anything.
+    pub constraint: Option<Box<dyn Constraint>>,
+    /// Whose request it is: those of one client share its turns with those of the others.
+    pub client: u64,
     /// Stops the reply from another thread.
     pub cancel: CancelToken,
 }
@@ -73,6 +79,9 @@ impl Request {
             stop: Vec::new(),
             max_new_tokens,
             top_logprobs: None,
+            bias: Vec::new(),
+            constraint: None,
+            client: 0,
             cancel: CancelToken::new(),
         }
     }
@@ -111,7 +120,7 @@ impl CancelToken {
 /// Why a reply ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FinishReason {
-    /// A stop token was generated.
+    /// A stop token was generated, or the reply's constraint lets nothing follow.
     Stop,
     /// The reply is as long as was asked for, or the sequence as long as the model's context.
     Length,

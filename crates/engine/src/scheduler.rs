@@ -1,6 +1,6 @@
 //! A thread that owns the model and answers the requests of others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,13 +8,14 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use candle_core::Tensor;
-use model::{Aki, NoTap};
+use model::Aki;
 use sequence::{AttentionPolicy, Layout, TokenId};
 
+use crate::features::Features;
 use crate::lens::{Lens, Word, look};
 use crate::{
-    Batch, BatchLimits, CancelToken, Error, Event, Generated, Prompt, Request, RequestId, Sampling,
-    TokenLogprobs,
+    Batch, BatchLimits, CancelToken, Constraint, Error, Event, Generated, Prompt, Request,
+    RequestId, Sampling, TokenLogprobs,
 };
 
 /// How much a [`Scheduler`] takes on.
@@ -60,6 +61,12 @@ pub struct Job {
     pub max_new_tokens: usize,
     /// How many of the most likely tokens to report, as in [`Request`].
     pub top_logprobs: Option<usize>,
+    /// What is added to the logits of some tokens before one is chosen.
+    pub bias: Vec<(TokenId, f32)>,
+    /// What the tokens are held to, if anything.
+    pub constraint: Option<Box<dyn Constraint>>,
+    /// Whose job it is: those of one client share its turns with those of the others.
+    pub client: u64,
     /// When to give up.
     pub deadline: Option<Instant>,
     /// Stops the reply from another thread.
@@ -102,6 +109,37 @@ pub struct Counts {
 /// Who is told.
 type Listener = Box<dyn FnMut(Progress) + Send>;
 
+/// A job and those of its images' features that are there.
+struct Arriving {
+    job: Job,
+    listener: ListenerBox,
+    features: Vec<Tensor>,
+}
+
+/// What has come and is not in the batch yet.
+enum Arrival {
+    Reply(Arriving),
+    Look(Job, Vec<Word>, ViewerBox),
+}
+
+impl Arrival {
+    fn job(&self) -> &Job {
+        match self {
+            Self::Reply(Arriving { job, .. }) | Self::Look(job, _, _) => job,
+        }
+    }
+
+    /// Returns why nobody needs an answer any more, if that is so.
+    fn over(&self) -> Option<Error> {
+        let job = self.job();
+        if job.cancel.is_cancelled() {
+            return Some(Error::Stopped);
+        }
+        let late = job.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        late.then_some(Error::DeadlineExceeded)
+    }
+}
+
 /// What is shared with the thread.
 #[derive(Debug, Default)]
 struct Shared {
@@ -111,8 +149,11 @@ struct Shared {
 
 /// A thread that owns the model and answers the requests of others, several at once.
 ///
-/// Every job is told about its tokens as they come. Dropping the scheduler ends the thread when
-/// the jobs that it has are done; cancel them for a quick end.
+/// Every job is told about its tokens as they come. At most one new image is looked at between two
+/// tokens of the replies that run, and jobs without new images do not wait for those that have some.
+///
+/// Dropping the scheduler ends the thread when the jobs that it has are done; cancel them for a
+/// quick end.
 #[derive(Debug)]
 pub struct Scheduler {
     sender: Option<Sender<Work>>,
@@ -169,6 +210,7 @@ impl Scheduler {
                     aki: &aki,
                     batch: Batch::within(&aki, limits),
                     features: Features::new(max_feature_bytes),
+                    arriving: VecDeque::new(),
                     jobs: BTreeMap::new(),
                     shared: &theirs,
                     per_position,
@@ -228,6 +270,11 @@ impl Scheduler {
         counts
     }
 
+    /// Returns whether the thread is there: it ends early only by a fault of ours.
+    pub fn is_alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Returns how many jobs are not done.
     pub fn outstanding(&self) -> usize {
         self.shared.outstanding.load(Ordering::Acquire)
@@ -257,6 +304,7 @@ struct Worker<'a> {
     aki: &'a Aki,
     batch: Batch<'a>,
     features: Features,
+    arriving: VecDeque<Arrival>,
     jobs: BTreeMap<RequestId, Taken>,
     shared: &'a Shared,
     per_position: usize,
@@ -266,74 +314,128 @@ impl Worker<'_> {
     fn run(mut self, receiver: &Receiver<Work>) {
         loop {
             self.publish();
-            if self.batch.is_idle() {
+            if self.batch.is_idle() && self.arriving.is_empty() {
                 let Ok(work) = receiver.recv() else { return };
-                self.begin(work);
+                self.arrive(work);
             }
             loop {
                 match receiver.try_recv() {
-                    Ok(work) => self.begin(work),
-                    Err(TryRecvError::Disconnected) if self.batch.is_idle() => return,
+                    Ok(work) => self.arrive(work),
+                    Err(TryRecvError::Disconnected)
+                        if self.batch.is_idle() && self.arriving.is_empty() =>
+                    {
+                        return;
+                    }
                     Err(TryRecvError::Disconnected | TryRecvError::Empty) => break,
                 }
             }
+            self.turn_away();
+            self.admit();
+            self.prepare();
+            // Who is told something can see what has been done for it.
+            self.publish();
             self.expire();
             self.step();
         }
     }
 
-    fn begin(&mut self, work: Work) {
-        match work {
-            Work::Reply(job, listener) => self.take(job, listener),
-            Work::Look(job, words, viewer) => {
-                let late = job.deadline.is_some_and(|deadline| deadline <= Instant::now());
-                let lens = if late || job.cancel.is_cancelled() {
-                    Err(if late { Error::DeadlineExceeded } else { Error::Stopped })
+    fn arrive(&mut self, work: Work) {
+        self.arriving.push_back(match work {
+            Work::Reply(job, listener) => {
+                Arrival::Reply(Arriving { job, listener, features: Vec::new() })
+            }
+            Work::Look(job, words, viewer) => Arrival::Look(job, words, viewer),
+        });
+    }
+
+    /// Forgets what nobody needs any more.
+    fn turn_away(&mut self) {
+        for arrival in std::mem::take(&mut self.arriving) {
+            match (arrival.over(), arrival) {
+                (None, arrival) => self.arriving.push_back(arrival),
+                (Some(error), Arrival::Reply(Arriving { listener, .. })) => {
+                    self.refuse(listener, error);
+                }
+                (Some(error), Arrival::Look(_, _, viewer)) => self.show(viewer, Err(error)),
+            }
+        }
+    }
+
+    fn refuse(&mut self, mut listener: ListenerBox, error: Error) {
+        self.shared.outstanding.fetch_sub(1, Ordering::AcqRel);
+        (listener.0)(Progress::Failed(error));
+    }
+
+    fn show(&mut self, viewer: ViewerBox, lens: Result<Lens, Error>) {
+        self.shared.outstanding.fetch_sub(1, Ordering::AcqRel);
+        (viewer.0)(lens);
+    }
+
+    /// Gives the batch every job whose images are known.
+    fn admit(&mut self) {
+        for arrival in std::mem::take(&mut self.arriving) {
+            let mut arriving = match arrival {
+                Arrival::Reply(arriving) => arriving,
+                look @ Arrival::Look(..) => {
+                    self.arriving.push_back(look);
+                    continue;
+                }
+            };
+            while let Some(image) = arriving.job.images.get(arriving.features.len()) {
+                let Some(features) = self.features.known(image) else { break };
+                arriving.features.push(features);
+            }
+            if arriving.features.len() < arriving.job.images.len() {
+                self.arriving.push_back(Arrival::Reply(arriving));
+            } else {
+                self.take(arriving);
+            }
+        }
+    }
+
+    /// Looks at one image, or on behalf of one that asks where the model looks: the oldest.
+    fn prepare(&mut self) {
+        match self.arriving.pop_front() {
+            None => {}
+            Some(Arrival::Look(job, words, viewer)) => {
+                let lens = look(self.aki, &job, &words);
+                self.show(viewer, lens);
+            }
+            Some(Arrival::Reply(mut arriving)) => {
+                let next = arriving.job.images.get(arriving.features.len());
+                match next.map(|image| self.features.see(self.aki, image)).transpose() {
+                    Err(error) => return self.refuse(arriving.listener, error),
+                    Ok(features) => arriving.features.extend(features),
+                }
+                if arriving.features.len() < arriving.job.images.len() {
+                    self.arriving.push_front(Arrival::Reply(arriving));
                 } else {
-                    look(self.aki, &job, &words)
-                };
-                self.shared.outstanding.fetch_sub(1, Ordering::AcqRel);
-                (viewer.0)(lens);
+                    self.take(arriving);
+                }
             }
         }
     }
 
-    /// Looks at a job's images and gives it to the batch.
-    fn take(&mut self, job: Job, mut listener: ListenerBox) {
+    /// Gives a job to the batch.
+    fn take(&mut self, Arriving { job, listener, features }: Arriving) {
         let deadline = job.deadline;
-        match self.request(job).and_then(|request| self.batch.add(request)) {
-            Ok(id) => {
-                self.jobs.insert(id, Taken { listener, deadline, late: false });
-            }
-            Err(error) => {
-                self.shared.outstanding.fetch_sub(1, Ordering::AcqRel);
-                (listener.0)(Progress::Failed(error));
-            }
-        }
-    }
-
-    fn request(&mut self, job: Job) -> Result<Request, Error> {
-        let late = job.deadline.is_some_and(|deadline| deadline <= Instant::now());
-        if late {
-            return Err(Error::DeadlineExceeded);
-        }
-        let mut features = Vec::with_capacity(job.images.len());
-        if !job.cancel.is_cancelled() {
-            for image in &job.images {
-                features.push(self.features.of(self.aki, image)?);
-            }
-        } else if !job.images.is_empty() {
-            // Nobody reads the reply: it is not worth a look at the images.
-            return Err(Error::Stopped);
-        }
-        Ok(Request {
+        let request = Request {
             prompt: Prompt { ids: job.ids, layout: job.layout, features, policy: job.policy },
             sampling: job.sampling,
             stop: job.stop,
             max_new_tokens: job.max_new_tokens,
             top_logprobs: job.top_logprobs,
+            bias: job.bias,
+            constraint: job.constraint,
+            client: job.client,
             cancel: job.cancel,
-        })
+        };
+        match self.batch.add(request) {
+            Ok(id) => {
+                self.jobs.insert(id, Taken { listener, deadline, late: false });
+            }
+            Err(error) => self.refuse(listener, error),
+        }
     }
 
     /// Cancels what is not done in its time.
@@ -395,49 +497,4 @@ impl Worker<'_> {
         counts.feature_hits = self.features.hits;
         counts.feature_misses = self.features.misses;
     }
-}
-
-/// The features of the images that were seen last.
-#[derive(Debug)]
-struct Features {
-    known: BTreeMap<[u8; 32], (Tensor, u64)>,
-    clock: u64,
-    num_bytes: usize,
-    max_bytes: usize,
-    hits: usize,
-    misses: usize,
-}
-
-impl Features {
-    fn new(max_bytes: usize) -> Self {
-        Self { known: BTreeMap::new(), clock: 0, num_bytes: 0, max_bytes, hits: 0, misses: 0 }
-    }
-
-    /// Returns the features of an image, `[tokens, hidden]`.
-    fn of(&mut self, aki: &Aki, image: &Image) -> Result<Tensor, Error> {
-        self.clock += 1;
-        if let Some((features, used)) = self.known.get_mut(&image.key) {
-            *used = self.clock;
-            self.hits += 1;
-            return Ok(features.clone());
-        }
-        self.misses += 1;
-        let size = aki.config().vision.image_size;
-        let pixels = Tensor::from_slice(&image.pixels, (1, 3, size, size), aki.device())?;
-        let features = aki.see(&pixels, &mut NoTap)?.squeeze(0)?;
-        self.num_bytes += bytes_of(&features);
-        self.known.insert(image.key, (features.clone(), self.clock));
-        while self.num_bytes > self.max_bytes {
-            let oldest = self.known.iter().min_by_key(|(_, (_, used))| *used);
-            let Some(key) = oldest.map(|(key, _)| *key) else { break };
-            if let Some((dropped, _)) = self.known.remove(&key) {
-                self.num_bytes -= bytes_of(&dropped);
-            }
-        }
-        Ok(features)
-    }
-}
-
-fn bytes_of(tensor: &Tensor) -> usize {
-    tensor.elem_count() * tensor.dtype().size_in_bytes()
 }

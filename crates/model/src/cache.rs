@@ -81,6 +81,26 @@ impl KvCache {
         Ok(())
     }
 
+    /// Replaces what is cached by the first `len` positions of another sequence of the same model;
+    /// by all of them, if there are not as many.
+    ///
+    /// # Errors
+    /// If the device's memory is exhausted.
+    pub fn copy_from(&mut self, other: &Self, len: usize) -> Result<(), Error> {
+        let len = len.min(other.len);
+        self.len = 0;
+        self.reserve(len)?;
+        for (mine, theirs) in self.layers.iter().zip(&other.layers) {
+            for (to, from) in [(&mine.keys, &theirs.keys), (&mine.values, &theirs.values)] {
+                if len > 0 {
+                    to.slice_set(&from.narrow(0, 0, len)?.contiguous()?, 0, 0)?;
+                }
+            }
+        }
+        self.len = len;
+        Ok(())
+    }
+
     /// Writes new keys and values of one layer after the cached ones, and returns all of them.
     pub(crate) fn write(
         &mut self,

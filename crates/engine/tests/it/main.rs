@@ -8,3 +8,4 @@ mod errors;
 mod generate;
 mod golden;
 mod longrope;
+mod scheduler;
