@@ -57,6 +57,12 @@ pub enum Error {
         /// The tokenizer's file.
         file: String,
     },
+    /// A form of texts cannot be followed.
+    #[error("the form cannot be followed: {reason}")]
+    InvalidGrammar {
+        /// What about it.
+        reason: String,
+    },
     /// An image stands where only text may.
     #[error("a message of role `{}` has an image, expected images only in the user's messages", role_name(*.role))]
     ImageOutsideQuestion {

@@ -2,7 +2,8 @@
 //!
 //! A [`Tokenizer`] turns text into ids and back, a [`ChatTemplate`] arranges messages the way the
 //! model was trained, a [`TextStream`] turns generated ids into text as they come, and a
-//! [`Preprocessor`] turns an image file into pixel values. No tensor appears here.
+//! [`Preprocessor`] turns an image file into pixel values. A [`Grammar`] says which tokens may come
+//! next in a text of a given form. No tensor appears here.
 //!
 //! Invariant: text of a message can never act as a role, image or end token; only the template
 //! places those.
@@ -22,6 +23,7 @@
 
 mod chat;
 mod error;
+mod grammar;
 mod image;
 mod layout;
 mod special;
@@ -31,6 +33,7 @@ mod tokenizer;
 
 pub use crate::chat::{ChatTemplate, Encoded, Message, Part, parse_question};
 pub use crate::error::Error;
+pub use crate::grammar::{Grammar, GrammarCompiler, TextForm};
 pub use crate::image::{ImageLimits, Preprocessor, RgbImage, resize};
 pub use crate::layout::layout_of;
 pub use crate::special::SpecialTokens;

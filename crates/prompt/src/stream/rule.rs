@@ -72,6 +72,34 @@ impl DecodeRule {
         Ok(Self::Fallback { replacements, bytes, strip })
     }
 
+    /// Returns the bytes that a token adds to a text; none if it has a part to play.
+    pub(crate) fn bytes_of(&self, id: TokenId, token: &str) -> Option<Vec<u8>> {
+        match self {
+            Self::Fallback { replacements, bytes, .. } => {
+                let token = replaced(replacements, token);
+                let byte = byte_of(&token).filter(|_| *bytes);
+                Some(byte.map_or_else(|| token.into_bytes(), |byte| vec![byte]))
+            }
+            Self::ByteLevel => {
+                let mut bytes = Vec::new();
+                push_bytes_of(token, &mut bytes);
+                Some(bytes)
+            }
+            Self::Slow(rule) => rule.bytes_of(id, token),
+        }
+    }
+
+    /// Returns whether a space that starts a text is left out.
+    pub(crate) fn loses_first_space(&self) -> bool {
+        match self {
+            Self::Fallback { strip, .. } => {
+                strip.is_some_and(|(unwanted, times)| unwanted == ' ' && times > 0)
+            }
+            Self::ByteLevel => false,
+            Self::Slow(rule) => rule.loses_first_space(),
+        }
+    }
+
     /// Returns the state before the first token.
     pub(crate) fn start(&self, skip_special: bool) -> State {
         let mut state = State::default();
@@ -94,9 +122,7 @@ impl DecodeRule {
         let Some(token) = tokenizer.token_text(id) else { return };
         match self {
             Self::Fallback { replacements, bytes, .. } => {
-                let token = replacements
-                    .iter()
-                    .fold(token, |token, (from, to)| token.replace(from.as_str(), to));
+                let token = replaced(replacements, &token);
                 if let Some(byte) = byte_of(&token).filter(|_| *bytes) {
                     state.bytes.push(byte);
                 } else {
@@ -150,6 +176,11 @@ impl DecodeRule {
         }
         text.push_str(token);
     }
+}
+
+fn replaced(replacements: &[(String, String)], token: &str) -> String {
+    let start = token.to_owned();
+    replacements.iter().fold(start, |token, (from, to)| token.replace(from.as_str(), to))
 }
 
 /// Returns the byte that a token like `<0xE2>` stands for.

@@ -70,6 +70,24 @@ impl SlowRule {
         SlowState { held: (self.legacy && !skip_special).then(String::new), ..SlowState::default() }
     }
 
+    /// Returns the bytes that a token adds to a text; none if it has a part to play.
+    pub(super) fn bytes_of(&self, id: TokenId, token: &str) -> Option<Vec<u8>> {
+        if self.apart.contains(&id) || self.named.contains(&id) {
+            return None;
+        }
+        if let Some(byte) = self.bytes.get(&id) {
+            // A space that is spelled as a byte stays where another would be left out.
+            return (*byte != b' ').then(|| vec![*byte]);
+        }
+        let surface = self.surfaces.get(&id).cloned();
+        Some(surface.unwrap_or_else(|| token.replace(SPACE, " ")).into_bytes())
+    }
+
+    /// Returns whether a space that starts a text is left out.
+    pub(super) fn loses_first_space(&self) -> bool {
+        self.add_prefix_space || self.leading_space != LeadingSpace::Kept
+    }
+
     /// Takes a token and appends to `text` what is certain.
     pub(super) fn push(&self, id: TokenId, token: &str, state: &mut SlowState, text: &mut String) {
         if self.apart.contains(&id) {

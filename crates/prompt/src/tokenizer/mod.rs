@@ -125,6 +125,17 @@ impl Tokenizer {
         }
     }
 
+    /// Returns the bytes that a token adds to a text; none of an added token, or of one that is not
+    /// in the vocabulary.
+    ///
+    /// A space that the start of a text loses is still there.
+    pub fn bytes_of(&self, id: TokenId) -> Option<Vec<u8>> {
+        if self.inner.added.get(id).is_some() || self.is_skipped(id) {
+            return None;
+        }
+        self.inner.decode_rule.bytes_of(id, &self.token_text(id)?)
+    }
+
     /// Returns whether a token is skipped when a reply is shown.
     pub fn is_skipped(&self, id: TokenId) -> bool {
         self.inner.added.is_skipped(id)

@@ -5,6 +5,7 @@
 
 mod chat;
 mod golden;
+mod grammar;
 mod image;
 mod open;
 mod sentence_piece;
