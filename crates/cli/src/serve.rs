@@ -30,6 +30,7 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
         deadline: std::time::Duration::from_secs(args.timeout),
         origins: args.allow_origin.clone(),
         files: args.allow_files.clone(),
+        remote_images: args.allow_remote_images,
         ..Options::default()
     };
     let router = server::router(served, options);
@@ -84,10 +85,22 @@ fn keys(args: &ServeArgs, environment: &Environment) -> Result<Vec<ApiKey>> {
     if let Some(path) = &args.api_keys {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read `{}`", path.display()))?;
-        let lines = text.lines().map(str::trim);
-        keys.extend(
-            lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(ApiKey::new),
-        );
+        for (index, line) in text.lines().map(str::trim).enumerate() {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let key = line.strip_prefix("sha256:").map_or_else(
+                || Some(ApiKey::new(line)),
+                |digits| ApiKey::from_sha256(digits.trim()),
+            );
+            // The line is not shown: it may be a key that was meant to be a hash.
+            keys.push(key.ok_or_else(|| {
+                let place = format!("line {} of `{}`", index + 1, path.display());
+                Failure::usage(format!(
+                    "{place} has `sha256:`, expected 64 hexadecimal digits after it"
+                ))
+            })?);
+        }
         if keys.is_empty() {
             let message = format!("`{}` has no key, expected one in each line", path.display());
             return Err(Failure::usage(message).into());

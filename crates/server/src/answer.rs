@@ -2,18 +2,19 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use engine::{CancelToken, FinishReason, Image, Job, Progress, Timings, TokenLogprobs};
-use prompt::{StopStrings, TextStream, Tokenizer};
-use sequence::{Layout, TokenId};
+use prompt::{Encoded, StopStrings, TextStream, Tokenizer};
+use sequence::TokenId;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::error::ApiError;
+use crate::guard::Asker;
 use crate::sampling::Wishes;
 use crate::{App, reply};
 
@@ -27,11 +28,12 @@ pub(crate) enum Form {
 /// What is to be answered.
 #[derive(Debug)]
 pub(crate) struct Question {
-    pub(crate) ids: Vec<TokenId>,
-    pub(crate) layout: Layout,
+    /// What is to go on, each of them in as many ways as are wished.
+    pub(crate) prompts: Vec<Encoded>,
     pub(crate) images: Vec<Image>,
     pub(crate) wishes: Wishes,
     pub(crate) form: Form,
+    pub(crate) asker: Asker,
 }
 
 /// Answers a question.
@@ -39,8 +41,9 @@ pub(crate) struct Question {
 /// # Errors
 /// If it is too long, too much is to be done already, or the model fails.
 pub(crate) async fn answer(app: Arc<App>, question: Question) -> Result<Response, ApiError> {
-    let (tokens, limit) = (question.layout.len(), app.model.max_positions);
-    if tokens > limit {
+    let limit = app.model.max_positions;
+    let longest = question.prompts.iter().map(|prompt| prompt.layout.len()).max();
+    if let Some(tokens) = longest.filter(|tokens| *tokens > limit) {
         return Err(ApiError::TooLong { tokens, limit });
     }
     let stream = question.wishes.stream;
@@ -67,6 +70,8 @@ struct Choice {
     logprobs: Vec<Value>,
     unsent_logprobs: Vec<Value>,
     finish: Option<&'static str>,
+    /// When the first token came, counted from the question.
+    first: Option<Duration>,
     timings: Option<Timings>,
 }
 
@@ -76,55 +81,77 @@ struct Running {
     receiver: UnboundedReceiver<(usize, Progress)>,
     choices: Vec<Choice>,
     form: Form,
+    started: Instant,
     id: String,
+    asker: Asker,
     created: u64,
     with_logprobs: bool,
     with_usage: bool,
+    /// How many choices each prompt has.
+    ways: usize,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.choices.iter().for_each(|choice| choice.cancel.cancel());
+        for (index, choice) in self.choices.iter().enumerate() {
+            let timings = choice.timings.unwrap_or_default();
+            let finish = choice.finish.unwrap_or("none");
+            self.app.metrics.reply(finish, choice.first, &timings);
+            tracing::info!(
+                request_id = self.asker.request_id,
+                id = self.id,
+                choice = index,
+                // Without one the client went away, or the answer failed.
+                finish,
+                prompt_tokens = timings.prompt_tokens,
+                cached_tokens = timings.cached_tokens,
+                new_tokens = timings.new_tokens,
+                first_token_ms = choice.first.unwrap_or_default().as_millis() as u64,
+                prefill_ms = timings.prefill.as_millis() as u64,
+                decode_ms = timings.decode.as_millis() as u64,
+                "reply"
+            );
+        }
     }
 }
 
 impl Running {
     fn start(app: &Arc<App>, question: Question) -> Result<Self, ApiError> {
-        let Question { ids, layout, images, wishes, form } = question;
+        let Question { prompts, images, wishes, form, asker } = question;
         let (sender, receiver) = unbounded_channel();
         let prefix = if form == Form::Chat { "chatcmpl-" } else { "cmpl-" };
         let mut running = Self {
             receiver,
             choices: Vec::new(),
             form,
+            started: Instant::now(),
             id: reply::fresh_id(prefix),
+            asker,
             created: reply::now(),
             with_logprobs: wishes.top_logprobs.is_some(),
             with_usage: wishes.stream_usage,
+            ways: wishes.choices,
             app: Arc::clone(app),
         };
-        for index in 0..wishes.choices {
+        let choices =
+            prompts.iter().flat_map(|prompt| (0..wishes.choices).map(move |k| (prompt, k)));
+        for (index, (prompt, way)) in choices.enumerate() {
             let cancel = CancelToken::new();
-            running.choices.push(Choice {
-                stream: TextStream::new(&app.model.tokenizer),
-                stops: StopStrings::new(wishes.stops.iter().cloned()),
-                cancel: cancel.clone(),
-                text: String::new(),
-                unsent: String::new(),
-                logprobs: Vec::new(),
-                unsent_logprobs: Vec::new(),
-                finish: None,
-                timings: None,
-            });
+            running.choices.push(Choice::new(&app.model.tokenizer, &wishes, cancel.clone()));
+            let stop = if wishes.endless { Vec::new() } else { app.model.special.stops().to_vec() };
             let job = Job {
-                ids: ids.clone(),
-                layout: layout.clone(),
+                ids: prompt.ids.clone(),
+                layout: prompt.layout.clone(),
                 images: images.clone(),
                 policy: wishes.policy,
-                sampling: wishes.sampling(index)?,
-                stop: app.model.special.stops().to_vec(),
+                sampling: wishes.sampling(way)?,
+                stop,
                 max_new_tokens: wishes.max_tokens,
                 top_logprobs: wishes.top_logprobs,
+                bias: wishes.bias.clone(),
+                constraint: wishes.constraint.clone(),
+                client: running.asker.client,
                 deadline: Instant::now().checked_add(app.options.deadline),
                 cancel,
             };
@@ -149,10 +176,10 @@ impl Running {
         match progress {
             Progress::Token { id, logprobs } => {
                 let choice = &mut self.choices[index];
+                choice.first.get_or_insert(self.started.elapsed());
                 choice.push(&self.app.model.tokenizer, self.form, id, logprobs.as_ref());
             }
             Progress::Finished(generated) => {
-                self.app.metrics.reply(&generated.timings);
                 self.choices[index].end(generated.finish, generated.timings);
             }
             Progress::Failed(error) => return Err(error.into()),
@@ -178,6 +205,12 @@ impl Running {
         })
     }
 
+    /// Returns where the time went.
+    fn times(&self) -> Value {
+        let first = self.choices.iter().filter_map(|choice| choice.first).max();
+        reply::timings(first, &self.all_timings())
+    }
+
     fn all_timings(&self) -> Vec<Timings> {
         self.choices.iter().filter_map(|choice| choice.timings).collect()
     }
@@ -200,8 +233,8 @@ impl Running {
             value
         });
         let mut whole = self.envelope(false, &choices.collect::<Vec<_>>());
-        whole["usage"] = reply::usage(&self.all_timings());
-        whole["timings"] = reply::timings(&self.all_timings());
+        whole["usage"] = reply::usage(&self.all_timings(), self.ways);
+        whole["timings"] = self.times();
         whole
     }
 
@@ -284,8 +317,8 @@ impl Running {
     fn close(&self, ready: &mut VecDeque<String>) {
         if self.with_usage {
             let mut last = self.envelope(true, &[]);
-            last["usage"] = reply::usage(&self.all_timings());
-            last["timings"] = reply::timings(&self.all_timings());
+            last["usage"] = reply::usage(&self.all_timings(), self.ways);
+            last["timings"] = self.times();
             ready.push_back(event(&last));
         }
         ready.push_back("data: [DONE]\n\n".to_owned());
@@ -297,6 +330,21 @@ fn event(value: &Value) -> String {
 }
 
 impl Choice {
+    fn new(tokenizer: &Tokenizer, wishes: &Wishes, cancel: CancelToken) -> Self {
+        Self {
+            stream: TextStream::new(tokenizer),
+            stops: StopStrings::new(wishes.stops.iter().cloned()),
+            cancel,
+            text: String::new(),
+            unsent: String::new(),
+            logprobs: Vec::new(),
+            unsent_logprobs: Vec::new(),
+            finish: None,
+            first: None,
+            timings: None,
+        }
+    }
+
     fn push(
         &mut self,
         tokenizer: &Tokenizer,
@@ -356,7 +404,8 @@ fn entry(tokenizer: &Tokenizer, form: Form, id: TokenId, logprobs: &TokenLogprob
     }
     let one = |id: TokenId, value: f32| {
         let token = text(id);
-        let bytes = token.as_bytes().to_vec();
+        // A token may be a part of a character, which its text cannot show.
+        let bytes = tokenizer.bytes_of(id).unwrap_or_else(|| token.as_bytes().to_vec());
         json!({"token": token, "logprob": finite(value), "bytes": bytes})
     };
     let mut entry = one(id, logprobs.logprob);

@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
+use axum::Extension;
+use axum::extract::{Request, State};
 use axum::response::Response;
-use engine::Image;
 use prompt::{ChatTemplate, Encoded, Message, Part};
 use sequence::Role;
 use serde_json::{Map, Value};
 
-use crate::App;
 use crate::answer::{Form, Question, answer};
 use crate::error::ApiError;
 use crate::fields::{Fields, expected};
+use crate::guard::Asker;
 use crate::image::{self, Source};
 use crate::sampling::Wishes;
+use crate::{App, body, form};
 
 /// The most messages of a conversation.
 const MAX_MESSAGES: usize = 4096;
@@ -24,58 +23,35 @@ const MAX_MESSAGES: usize = 4096;
 /// Answers a conversation.
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
-    body: Result<Bytes, BytesRejection>,
+    Extension(asker): Extension<Asker>,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    let body = whole(&app, body)?;
-    let asked = Arc::clone(&app);
-    let question = off_the_loop(move || question(&asked, &body)).await?;
-    answer(app, question).await
+    let body = body::receive(&app, request).await?;
+    let reader = Arc::clone(&app);
+    let read = move || {
+        let fields = Fields::parse(&body.bytes)?;
+        let mut wishes = Wishes::parse(&fields)?;
+        wishes.top_logprobs = logprobs(&fields)?;
+        wishes.constraint = form::constraint(&reader, &fields)?;
+        Ok((wishes, conversation(&reader, &fields)?, body.place))
+    };
+    let (wishes, Conversation { encoded, sources }, place) = app.budget.work(read).await?;
+    let images = image::read(&app, sources).await?;
+    drop(place);
+    answer(app, Question { prompts: vec![encoded], images, wishes, form: Form::Chat, asker }).await
 }
 
-/// Returns a request's body.
-///
-/// # Errors
-/// If it is too large or did not arrive.
-pub(crate) fn whole(app: &App, body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
-    body.map_err(|rejection| {
-        if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
-            ApiError::TooLarge { limit: app.options.max_body_bytes }
-        } else {
-            ApiError::Invalid { message: "the body did not arrive".to_owned(), param: None }
-        }
-    })
+/// What has been said, and where its pictures are.
+pub(crate) struct Conversation {
+    pub(crate) encoded: Encoded,
+    pub(crate) sources: Vec<Source>,
 }
 
-/// Runs what takes a while on a thread for such work.
-///
-/// # Errors
-/// If the work fails.
-pub(crate) async fn off_the_loop<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => {
-            tracing::error!(%error, "reading a request failed");
-            Err(ApiError::Internal)
-        }
-    }
-}
-
-fn question(app: &App, body: &[u8]) -> Result<Question, ApiError> {
-    let fields = Fields::parse(body)?;
-    let mut wishes = Wishes::parse(&fields)?;
-    wishes.top_logprobs = logprobs(&fields)?;
-    check_format(&fields)?;
-    let (Encoded { ids, layout }, images) = conversation(app, &fields)?;
-    Ok(Question { ids, layout, images, wishes, form: Form::Chat })
-}
-
-/// Reads the messages of a request and their images.
+/// Reads the messages of a request.
 ///
 /// # Errors
 /// If they make no sense, are too many or too long.
-pub(crate) fn conversation(app: &App, fields: &Fields) -> Result<(Encoded, Vec<Image>), ApiError> {
+pub(crate) fn conversation(app: &App, fields: &Fields) -> Result<Conversation, ApiError> {
     let (messages, sources) = messages(fields)?;
     if sources.len() > app.options.max_images {
         let (found, most) = (sources.len(), app.options.max_images);
@@ -90,9 +66,7 @@ pub(crate) fn conversation(app: &App, fields: &Fields) -> Result<(Encoded, Vec<I
     if tokens > limit {
         return Err(ApiError::TooLong { tokens, limit });
     }
-    let images = sources.iter().map(|source| image::read(app, source));
-    let images: Vec<Image> = images.collect::<Result<_, _>>()?;
-    Ok((encoded, images))
+    Ok(Conversation { encoded, sources })
 }
 
 fn logprobs(fields: &Fields) -> Result<Option<usize>, ApiError> {
@@ -103,18 +77,6 @@ fn logprobs(fields: &Fields) -> Result<Option<usize>, ApiError> {
         return Err(ApiError::invalid("top_logprobs", message));
     }
     Ok(wanted.then(|| top.and_then(|top| usize::try_from(top).ok()).unwrap_or(0)))
-}
-
-/// Refuses formats that replies cannot be held to.
-fn check_format(fields: &Fields) -> Result<(), ApiError> {
-    let Some(format) = fields.get("response_format") else { return Ok(()) };
-    match format.get("type").and_then(Value::as_str) {
-        Some("text") => Ok(()),
-        _ => Err(ApiError::invalid(
-            "response_format",
-            "`response_format` is not supported by this server, expected `{\"type\": \"text\"}`",
-        )),
-    }
 }
 
 /// Reads the messages, and where their pictures are.

@@ -33,6 +33,9 @@ pub(crate) enum ApiError {
         /// The largest.
         limit: usize,
     },
+    /// The body came too slowly.
+    #[error("the request did not arrive in time")]
+    Slow,
     /// The key is missing or wrong.
     #[error("the API key is missing or not valid, expected `Authorization: Bearer KEY`")]
     Unauthorized,
@@ -74,6 +77,7 @@ impl ApiError {
             Self::Invalid { .. } => (StatusCode::BAD_REQUEST, refused, "invalid_value"),
             Self::TooLong { .. } => (StatusCode::BAD_REQUEST, refused, "context_length_exceeded"),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, refused, "request_too_large"),
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "timeout_error", "request_timeout"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, refused, "invalid_api_key"),
             Self::NotFound => (StatusCode::NOT_FOUND, refused, "not_found"),
             Self::NoModel => (StatusCode::NOT_FOUND, refused, "model_not_found"),
@@ -126,6 +130,7 @@ impl From<engine::Error> for ApiError {
             engine::Error::Stopped => Self::Stopping,
             engine::Error::PromptTooLong { tokens, limit } => Self::TooLong { tokens, limit },
             engine::Error::EmptyPrompt => Self::invalid("prompt", error.to_string()),
+            engine::Error::Constraint { .. } => Self::invalid("response_format", error.to_string()),
             engine::Error::OutOfRange { field, .. } => Self::invalid(field, error.to_string()),
             error => {
                 tracing::error!(error = ?error, "the engine failed");

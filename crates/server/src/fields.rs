@@ -27,6 +27,11 @@ impl Fields {
         }
     }
 
+    /// Returns all fields.
+    pub(crate) fn all(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
     /// Returns a field, none if it is left out or `null`.
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name).filter(|value| !value.is_null())

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::App;
+use crate::connection::Peer;
 use crate::error::ApiError;
 
 /// What the page may load: only what comes from here, and pictures that the user chose.
@@ -31,10 +32,17 @@ impl ApiKey {
         Self { hash: Sha256::digest(key).into() }
     }
 
-    /// Returns whether `key` is this one, in a time that tells nothing about it.
-    fn is(&self, key: &str) -> subtle::Choice {
-        let hash: [u8; 32] = Sha256::digest(key).into();
-        self.hash.ct_eq(&hash)
+    /// Remembers a key of which the SHA-256 is known alone, in hexadecimal digits; none if that is
+    /// no such hash.
+    pub fn from_sha256(digits: &str) -> Option<Self> {
+        if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut hash = [0; 32];
+        for (byte, at) in hash.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(&digits[at..at + 2], 16).ok()?;
+        }
+        Some(Self { hash })
     }
 }
 
@@ -44,10 +52,18 @@ impl std::fmt::Debug for ApiKey {
     }
 }
 
+/// Who asks, and how the log calls the request.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    pub(crate) request_id: String,
+    /// The same for all requests under one key, or from one address where there are no keys.
+    pub(crate) client: u64,
+}
+
 /// Lets a request through if its key is one of the server's.
 pub(crate) async fn authorize(
     State(app): State<Arc<App>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let keys = &app.options.keys;
@@ -56,20 +72,39 @@ pub(crate) async fn authorize(
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
+    let given = key.map(|key| -> [u8; 32] { Sha256::digest(key).into() });
     let known = keys.iter().fold(subtle::Choice::from(0), |known, expected| {
-        known | key.map_or(subtle::Choice::from(0), |key| expected.is(key))
+        known | given.map_or(subtle::Choice::from(0), |given| expected.hash.ct_eq(&given))
     });
     if keys.is_empty() || bool::from(known) {
+        if let (false, Some(hash), Some(asker)) =
+            (keys.is_empty(), given, request.extensions_mut().get_mut::<Asker>())
+        {
+            asker.client = number_of(&hash);
+        }
         next.run(request).await
     } else {
         ApiError::Unauthorized.into_response()
     }
 }
 
+fn number_of(hash: &[u8; 32]) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash[..8]);
+    u64::from_le_bytes(first)
+}
+
 /// Gives a request its id, its answer the headers that browsers heed, and the log its line.
-pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(crate) async fn around(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let id = request_id(&request);
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.to_string());
+    let client = number_of(&Sha256::digest(peer.unwrap_or_default()).into());
+    request.extensions_mut().insert(Asker { request_id: id.clone(), client });
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let origin = request.headers().get(ORIGIN).cloned();
@@ -87,6 +122,8 @@ pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: 
         ("referrer-policy", "no-referrer"),
         ("x-frame-options", "DENY"),
         ("cross-origin-resource-policy", "same-origin"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("permissions-policy", "camera=(self), microphone=(), geolocation=(), payment=()"),
         ("content-security-policy", POLICY),
     ] {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));

@@ -26,26 +26,72 @@ pub(crate) struct Source {
     pub(crate) param: String,
 }
 
-/// Reads a picture; takes a while.
+/// Reads pictures, those of other servers first.
 ///
 /// # Errors
-/// If its address is not allowed, or there is no picture.
-pub(crate) fn read(app: &App, source: &Source) -> Result<Image, ApiError> {
-    let refuse = |message: String| ApiError::invalid(source.param.clone(), message);
-    let bytes = if let Some(rest) = source.url.strip_prefix("data:") {
-        data(rest).ok_or_else(|| {
-            refuse("the data URI is not valid, expected `data:image/...;base64,...`".to_owned())
-        })?
-    } else if let Some(path) = source.url.strip_prefix("file://") {
-        file(app, path).ok_or_else(|| {
-            refuse("`file:` addresses are not allowed, or there is no such file".to_owned())
-        })?
-    } else if source.url.starts_with("http://") || source.url.starts_with("https://") {
-        return Err(refuse(
-            "this server fetches no remote images; send the image as a data URI".to_owned(),
-        ));
-    } else {
-        return Err(refuse("the address of an image is not known, expected a data URI".to_owned()));
+/// If an address is not allowed, or there is no picture.
+pub(crate) async fn read(app: &Arc<App>, sources: Vec<Source>) -> Result<Vec<Image>, ApiError> {
+    let mut found = Vec::with_capacity(sources.len());
+    for Source { url, param } in sources {
+        let place = if is_remote(&url) {
+            Place::Remote(fetch(app, url, &param).await?)
+        } else {
+            Place::Local(url)
+        };
+        found.push((place, param));
+    }
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let reader = Arc::clone(app);
+    let read =
+        move || found.into_iter().map(|(place, param)| one(&reader, place, &param)).collect();
+    app.budget.work(read).await
+}
+
+/// Where a picture is now.
+enum Place {
+    Remote(Vec<u8>),
+    Local(String),
+}
+
+fn is_remote(url: &str) -> bool {
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+}
+
+async fn fetch(app: &Arc<App>, url: String, param: &str) -> Result<Vec<u8>, ApiError> {
+    if !app.options.remote_images {
+        let message = "this server fetches no remote images; send the image as a data URI";
+        return Err(ApiError::invalid(param, message));
+    }
+    let fetcher = app.fetcher.clone();
+    let fetched = app.budget.wait(move || fetcher.fetch(&url)).await?;
+    fetched.map_err(|message| ApiError::invalid(param, message))
+}
+
+fn one(app: &App, place: Place, param: &str) -> Result<Image, ApiError> {
+    let refuse = |message: String| ApiError::invalid(param, message);
+    let bytes = match place {
+        Place::Remote(bytes) => bytes,
+        Place::Local(url) => {
+            if let Some(rest) = url.strip_prefix("data:") {
+                data(rest).ok_or_else(|| {
+                    refuse(
+                        "the data URI is not valid, expected `data:image/...;base64,...`"
+                            .to_owned(),
+                    )
+                })?
+            } else if let Some(path) = url.strip_prefix("file://") {
+                file(app, path).ok_or_else(|| {
+                    refuse("`file:` addresses are not allowed, or there is no such file".to_owned())
+                })?
+            } else {
+                return Err(refuse(
+                    "the address of an image is not known, expected a data URI".to_owned(),
+                ));
+            }
+        }
     };
     let picture = RgbImage::decode_within(&bytes, app.options.image_limits)
         .map_err(|error| refuse(error.to_string()))?;

@@ -4,9 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
+use axum::Extension;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,18 +14,22 @@ use prompt::{Encoded, TextStream, Tokenizer};
 use sequence::{AttentionPolicy, Role, SpanKind, TokenId};
 use serde_json::{Value, json};
 
-use crate::App;
-use crate::chat::{conversation, off_the_loop, whole};
+use crate::chat::{Conversation, conversation};
 use crate::error::ApiError;
 use crate::fields::Fields;
+use crate::guard::Asker;
+use crate::image::{self, Source};
 use crate::sampling::policy;
+use crate::{App, body};
 
 /// The most words of a question and its reply.
 const MAX_WORDS: usize = 1024;
 
-/// What is looked at: a sequence, its words and their texts.
+/// What is looked at: a sequence, where its images are, its words and their texts.
 struct Asked {
-    job: Job,
+    encoded: Encoded,
+    sources: Vec<Source>,
+    policy: AttentionPolicy,
     words: Vec<Word>,
     texts: Vec<Value>,
 }
@@ -43,36 +46,16 @@ impl Drop for Gone {
 /// Says where the words of the last question and its reply look.
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
-    body: Result<Bytes, BytesRejection>,
+    Extension(asker): Extension<Asker>,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    let body = whole(&app, body)?;
+    let body = body::receive(&app, request).await?;
     let reader = Arc::clone(&app);
-    let Asked { job, words, texts } = off_the_loop(move || asked(&reader, &body)).await?;
-    let _gone = Gone(job.cancel.clone());
-    let policy = job.policy;
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    // Nobody listening means that the client is gone.
-    app.model.scheduler.look(job, words, |lens| drop(sender.send(lens)))?;
-    let lens = receiver.await.map_err(|_| ApiError::Stopping)??;
-    let answer = off_the_loop({
-        let app = Arc::clone(&app);
-        move || Ok(described(&app, policy, &texts, &lens))
-    });
-    Ok(crate::json_of(&answer.await?))
-}
-
-fn asked(app: &App, body: &[u8]) -> Result<Asked, ApiError> {
-    let fields = Fields::parse(body)?;
-    let policy = policy(&fields)?;
-    let (encoded, images) = conversation(app, &fields)?;
-    let (words, texts) = words(&app.model.tokenizer, &encoded);
-    if words.len() > MAX_WORDS {
-        let found = words.len();
-        let message =
-            format!("the last turn has {found} tokens of text, expected at most {MAX_WORDS}");
-        return Err(ApiError::invalid("messages", message));
-    }
-    let Encoded { ids, layout } = encoded;
+    let read = move || Ok((asked(&reader, &body.bytes)?, body.place));
+    let (asked, place) = app.budget.work(read).await?;
+    let Asked { encoded: Encoded { ids, layout }, sources, policy, words, texts } = asked;
+    let images = image::read(&app, sources).await?;
+    drop(place);
     let job = Job {
         ids,
         layout,
@@ -82,10 +65,34 @@ fn asked(app: &App, body: &[u8]) -> Result<Asked, ApiError> {
         stop: Vec::new(),
         max_new_tokens: 0,
         top_logprobs: None,
+        bias: Vec::new(),
+        constraint: None,
+        client: asker.client,
         deadline: Instant::now().checked_add(app.options.deadline),
         cancel: CancelToken::new(),
     };
-    Ok(Asked { job, words, texts })
+    let _gone = Gone(job.cancel.clone());
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    // Nobody listening means that the client is gone.
+    app.model.scheduler.look(job, words, |lens| drop(sender.send(lens)))?;
+    let lens = receiver.await.map_err(|_| ApiError::Stopping)??;
+    let writer = Arc::clone(&app);
+    let answer = app.budget.work(move || Ok(described(&writer, policy, &texts, &lens)));
+    Ok(crate::json_of(&answer.await?))
+}
+
+fn asked(app: &App, body: &[u8]) -> Result<Asked, ApiError> {
+    let fields = Fields::parse(body)?;
+    let policy = policy(&fields)?;
+    let Conversation { encoded, sources } = conversation(app, &fields)?;
+    let (words, texts) = words(&app.model.tokenizer, &encoded);
+    if words.len() > MAX_WORDS {
+        let found = words.len();
+        let message =
+            format!("the last turn has {found} tokens of text, expected at most {MAX_WORDS}");
+        return Err(ApiError::invalid("messages", message));
+    }
+    Ok(Asked { encoded, sources, policy, words, texts })
 }
 
 /// Returns the words of the last question, and of the reply to it if there is one.

@@ -9,34 +9,43 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod body;
 mod chat;
 mod completion;
+mod connection;
 mod error;
 mod fields;
+mod form;
 mod guard;
 mod image;
 mod lens;
 mod metrics;
 mod page;
+mod remote;
 mod reply;
 mod sampling;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use engine::Scheduler;
-use prompt::{ImageLimits, Preprocessor, SpecialTokens, Tokenizer};
+use prompt::{GrammarCompiler, ImageLimits, Preprocessor, SpecialTokens, Tokenizer};
 use serde_json::json;
 
+use crate::body::Budget;
+pub use crate::connection::serve;
 use crate::error::ApiError;
 pub use crate::guard::ApiKey;
 use crate::metrics::Metrics;
+use crate::remote::Fetcher;
 
 /// A model that answers, and what its prompts are made with.
 #[derive(Debug)]
@@ -74,6 +83,8 @@ pub struct Options {
     pub origins: Vec<String>,
     /// The folder that `file:` addresses may name files of; none allows none.
     pub files: Option<PathBuf>,
+    /// Whether images of other servers are fetched; never from addresses that are not public.
+    pub remote_images: bool,
 }
 
 impl Default for Options {
@@ -87,6 +98,7 @@ impl Default for Options {
             deadline: Duration::from_mins(10),
             origins: Vec::new(),
             files: None,
+            remote_images: false,
         }
     }
 }
@@ -97,6 +109,10 @@ struct App {
     model: Model,
     options: Options,
     metrics: Metrics,
+    budget: Budget,
+    fetcher: Fetcher,
+    /// What makes grammars of the model's tokens.
+    grammars: OnceLock<Result<Arc<GrammarCompiler>, prompt::Error>>,
     /// When the model was loaded, in seconds since 1970.
     created: u64,
 }
@@ -104,14 +120,21 @@ struct App {
 /// Returns the service: the API, and the page at `/`.
 pub fn router(model: Model, options: Options) -> Router {
     let created = reply::now();
-    let limit = options.max_body_bytes;
-    let app = Arc::new(App { model, options, metrics: Metrics::default(), created });
+    let app = Arc::new(App {
+        budget: Budget::new(options.max_body_bytes),
+        fetcher: Fetcher::new(options.max_body_bytes),
+        grammars: OnceLock::new(),
+        metrics: Metrics::default(),
+        model,
+        options,
+        created,
+    });
     Router::new()
         .route("/v1/chat/completions", post(chat::handle))
         .route("/v1/completions", post(completion::handle))
         .route("/v1/attention", post(lens::handle))
         .route("/v1/models", get(models))
-        .route("/v1/models/{name}", get(model_of_name))
+        .route("/v1/models/{*name}", get(model_of_name))
         .route("/metrics", get(metrics::handle))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), guard::authorize))
         .route("/health", get(health))
@@ -120,14 +143,19 @@ pub fn router(model: Model, options: Options) -> Router {
         .route("/page/{file}", get(page::file))
         .fallback(|| async { ApiError::NotFound })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
-        .layer(DefaultBodyLimit::max(limit))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), guard::around))
         .with_state(app)
 }
 
+/// Says whether the engine can answer, for those who restart what cannot.
 async fn health(State(app): State<Arc<App>>) -> Response {
-    let counts = app.model.scheduler.counts();
-    json_of(&json!({"status": "ok", "running": counts.running, "waiting": counts.waiting}))
+    let scheduler = &app.model.scheduler;
+    let counts = scheduler.counts();
+    let alive = scheduler.is_alive();
+    let status = if alive { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let word = if alive { "ok" } else { "the engine has stopped" };
+    let told = json!({"status": word, "running": counts.running, "waiting": counts.waiting});
+    (status, json_of(&told)).into_response()
 }
 
 fn described(app: &App) -> serde_json::Value {
@@ -144,11 +172,13 @@ async fn models(State(app): State<Arc<App>>) -> Response {
     json_of(&json!({"object": "list", "data": [described(&app)]}))
 }
 
+/// Describes a model by its name, in which there may be a slash, as in those of the hub.
 async fn model_of_name(
     State(app): State<Arc<App>>,
-    axum::extract::Path(name): axum::extract::Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    if name == app.model.name { Ok(json_of(&described(&app))) } else { Err(ApiError::NoModel) }
+    let known = name.is_ok_and(|Path(name)| name == app.model.name);
+    if known { Ok(json_of(&described(&app))) } else { Err(ApiError::NoModel) }
 }
 
 async fn openapi() -> impl IntoResponse {
@@ -157,16 +187,4 @@ async fn openapi() -> impl IntoResponse {
 
 fn json_of(value: &serde_json::Value) -> Response {
     ([(CONTENT_TYPE, "application/json")], value.to_string()).into_response()
-}
-
-/// Serves until `stop` is ready, then lets the requests that run come to their end.
-///
-/// # Errors
-/// If the listener fails.
-pub async fn serve(
-    listener: tokio::net::TcpListener,
-    router: Router,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
 }

@@ -1,7 +1,7 @@
 //! The parts of answers that all have.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine::Timings;
 use serde_json::{Value, json};
@@ -22,10 +22,12 @@ pub(crate) fn fresh_id(prefix: &str) -> String {
     format!("{prefix}{:016x}{:016x}", random(), random())
 }
 
-/// Returns how many tokens a request took.
-pub(crate) fn usage(all: &[Timings]) -> Value {
-    let prompt = all.first().map_or(0, |timings| timings.prompt_tokens);
-    let cached = all.iter().map(|timings| timings.cached_tokens).max().unwrap_or(0);
+/// Returns how many tokens a request took, each prompt of which has gone on in some `ways`.
+pub(crate) fn usage(all: &[Timings], ways: usize) -> Value {
+    let prompts = || all.chunks(ways.max(1));
+    let prompt: usize = prompts().map(|ways| ways[0].prompt_tokens).sum();
+    let most = |ways: &[Timings]| ways.iter().map(|timings| timings.cached_tokens).max();
+    let cached: usize = prompts().filter_map(most).sum();
     let new: usize = all.iter().map(|timings| timings.new_tokens).sum();
     json!({
         "prompt_tokens": prompt,
@@ -35,13 +37,15 @@ pub(crate) fn usage(all: &[Timings]) -> Value {
     })
 }
 
-/// Returns where the time of a request went, in milliseconds.
-pub(crate) fn timings(all: &[Timings]) -> Value {
-    let milliseconds = |longest: Option<std::time::Duration>| {
+/// Returns where the time of a request went, in milliseconds; `first` is from the question to the
+/// first token, the wait for a turn included.
+pub(crate) fn timings(first: Option<Duration>, all: &[Timings]) -> Value {
+    let milliseconds = |longest: Option<Duration>| {
         longest.map_or(0.0, |time| (time.as_secs_f64() * 1e6).round() / 1e3)
     };
     json!({
-        "first_token_ms": milliseconds(all.iter().map(|timings| timings.prefill).max()),
+        "first_token_ms": milliseconds(first),
+        "prefill_ms": milliseconds(all.iter().map(|timings| timings.prefill).max()),
         "decode_ms": milliseconds(all.iter().map(|timings| timings.decode).max()),
     })
 }

@@ -1,7 +1,7 @@
 //! How a request wants its tokens chosen, and when to stop.
 
-use engine::{Sampling, SamplingOptions};
-use sequence::AttentionPolicy;
+use engine::{Constraint, Sampling, SamplingOptions};
+use sequence::{AttentionPolicy, TokenId};
 
 use crate::error::ApiError;
 use crate::fields::{Fields, expected};
@@ -23,11 +23,15 @@ pub(crate) struct Wishes {
     pub(crate) stream: bool,
     pub(crate) stream_usage: bool,
     pub(crate) top_logprobs: Option<usize>,
+    pub(crate) bias: Vec<(TokenId, f32)>,
+    /// Whether the tokens that end a reply do not.
+    pub(crate) endless: bool,
+    pub(crate) constraint: Option<Box<dyn Constraint>>,
     pub(crate) policy: AttentionPolicy,
 }
 
 impl Wishes {
-    /// Reads them; `top_logprobs` is the caller's affair.
+    /// Reads them; `top_logprobs` and `constraint` are the caller's affair.
     ///
     /// # Errors
     /// If a field has an impossible value.
@@ -57,6 +61,9 @@ impl Wishes {
             stream: fields.flag("stream")?,
             stream_usage: stream_usage(fields)?,
             top_logprobs: None,
+            bias: bias(fields)?,
+            endless: fields.flag("ignore_eos")?,
+            constraint: None,
             policy: policy(fields)?,
         })
     }
@@ -78,6 +85,19 @@ fn max_tokens(fields: &Fields) -> Result<usize, ApiError> {
         newer.or(older).map_or(DEFAULT_TOKENS, |n| usize::try_from(n).unwrap_or(usize::MAX));
     // Many clients ask for more than any context holds; the engine cuts it down.
     Ok(tokens.min(1 << 30))
+}
+
+/// Reads what is added to the logits of tokens: ids, as texts, and numbers.
+fn bias(fields: &Fields) -> Result<Vec<(TokenId, f32)>, ApiError> {
+    let name = "logit_bias";
+    let Some(value) = fields.get(name) else { return Ok(Vec::new()) };
+    let wrong = || expected(name, value, "token ids with numbers from -100 to 100");
+    let entries = value.as_object().ok_or_else(wrong)?.iter().map(|(id, bias)| {
+        let id = id.parse().map(TokenId).map_err(|_| wrong())?;
+        let bias = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias));
+        Ok((id, bias.ok_or_else(wrong)? as f32))
+    });
+    entries.collect()
 }
 
 fn stream_usage(fields: &Fields) -> Result<bool, ApiError> {

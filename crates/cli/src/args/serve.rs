@@ -26,7 +26,8 @@ pub(crate) struct ServeArgs {
     /// What clients call the model; its directory or id if left out
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// A file with the keys of those who may ask, one in each line [env: `AKI_API_KEY`]
+    /// A file with the keys of those who may ask, one in each line, or sha256: and the hash of one
+    /// [env: `AKI_API_KEY`]
     #[arg(long, value_name = "FILE")]
     pub(crate) api_keys: Option<PathBuf>,
     /// A web origin whose pages may ask, such as <https://example.com>; may be given several times
@@ -35,6 +36,9 @@ pub(crate) struct ServeArgs {
     /// The folder whose images may be named by file: addresses
     #[arg(long, value_name = "DIR")]
     pub(crate) allow_files: Option<PathBuf>,
+    /// Fetch images from http: and https: addresses, if these are public
+    #[arg(long)]
+    pub(crate) allow_remote_images: bool,
     /// How many requests are answered at once
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub(crate) max_running: usize,

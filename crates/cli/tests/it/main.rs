@@ -11,4 +11,5 @@ mod interrupt;
 mod miniature;
 mod program;
 mod refusals;
+mod serve;
 mod train;

@@ -1,6 +1,6 @@
 // The lens: where the words of a question and its answer look in the images.
 
-import { button, choice, element, picture } from "./parts.js";
+import { button, choice, element, picture, slider } from "./parts.js";
 
 function floats(base64) {
   const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
@@ -21,7 +21,7 @@ export function decode(answer) {
 /** How much a word and each vision token of an image have to do with each other. */
 function tokensOf(lens, image, word, { layer, way }) {
   const sums = new Float32Array(image.tokens);
-  const layers = layer === "all" ? [...Array(lens.layers).keys()] : [Number(layer)];
+  const layers = layer === 0 ? [...Array(lens.layers).keys()] : [layer - 1];
   for (const one of layers) {
     const start = (one * lens.words.length + word) * image.tokens;
     for (let token = 0; token < image.tokens; token += 1) {
@@ -43,27 +43,36 @@ function patchesOf(image, tokens) {
   return patches;
 }
 
-/** Paints patches over an image: the brightest is the one that matters most. */
-function paint(canvas, image, patches) {
+/** The share of a word's attention that goes to the images, or of theirs that goes to it. */
+function shareOf(lens, word, look) {
+  return lens.images.reduce((sum, image) => {
+    const tokens = tokensOf(lens, image, word, look).reduce((all, weight) => all + weight, 0);
+    return sum + tokens / (look.way === "reads" ? 1 : image.tokens * lens.images.length);
+  }, 0);
+}
+
+/** Leaves light only where patches matter, or paints the more the more they do. */
+const PAINTS = {
+  spotlight: (part) => [8, 14, 24, 225 * (1 - part) ** 1.5],
+  heat: (part) => [255 * Math.min(1, 2 * part), 255 * Math.max(0, 1.6 * part - 0.6), 120 * (1 - part), 40 + 170 * part],
+};
+
+function paint(canvas, image, patches, highest, how) {
   canvas.width = image.columns;
   canvas.height = image.rows;
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(image.columns, image.rows);
-  const [low, high] = [Math.min(...patches), Math.max(...patches)];
+  const low = Math.min(...patches);
   patches.forEach((value, patch) => {
-    const part = high > low ? (value - low) / (high - low) : 0;
-    pixels.data.set([255, 90 + 150 * part, 0, 30 + 190 * part], 4 * patch);
+    const part = highest > low ? (value - low) / (highest - low) : 0;
+    pixels.data.set(PAINTS[how](part), 4 * patch);
   });
   context.putImageData(pixels, 0, 0);
 }
 
-function blank(canvas) {
-  canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
-}
-
 /** Returns the lens over a turn: its images, its words, and how to look. */
 export function lensOf(lens, urls, close) {
-  const look = { layer: "all", way: "reads" };
+  const look = { layer: 0, way: "reads", how: "spotlight" };
   let chosen = null;
   const canvases = lens.images.map(() => element("canvas"));
   const said = element("p", "note");
@@ -71,20 +80,19 @@ export function lensOf(lens, urls, close) {
 
   function show(word) {
     if (word === null) {
-      canvases.forEach(blank);
-      said.textContent = "Point at a word, or go through them with the Tab key.";
+      canvases.forEach((canvas) => canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height));
+      said.textContent = "Point at a word, tap it, or go through them with the Tab key. The line below a word shows how much it has to do with the picture.";
       return;
     }
-    const shares = lens.images.map((image, index) => {
-      const tokens = tokensOf(lens, image, word, look);
-      paint(canvases[index], image, patchesOf(image, tokens));
-      return tokens.reduce((sum, weight) => sum + weight, 0) / (look.way === "reads" ? 1 : image.tokens);
-    });
-    const share = (100 * shares.reduce((sum, one) => sum + one, 0)).toFixed(1);
-    const { text } = lens.words[word];
+    const all = lens.images.map((image) => patchesOf(image, tokensOf(lens, image, word, look)));
+    const highest = Math.max(...all.map((patches) => Math.max(...patches)));
+    lens.images.forEach((image, index) => paint(canvases[index], image, all[index], highest, look.how));
+    const share = (100 * shareOf(lens, word, look)).toFixed(1);
+    const text = lens.words[word].text.trim();
+    const images = lens.images.length > 1 ? "images" : "image";
     said.textContent = look.way === "reads"
-      ? `“${text.trim()}”: ${share} % of its attention goes to the image`
-      : `“${text.trim()}”: gets ${share} % of the image's attention`;
+      ? `“${text}”: ${share} % of its attention goes to the ${images}`
+      : `“${text}”: gets ${share} % of the attention of the ${images}`;
   }
 
   const words = lens.words.map(({ text }, index) => {
@@ -96,31 +104,48 @@ export function lensOf(lens, urls, close) {
     word.addEventListener("blur", () => show(chosen));
     return word;
   });
+
+  /** Draws below each word how much it has to do with the images. */
+  function underline() {
+    const shares = words.map((_, word) => shareOf(lens, word, look));
+    const highest = Math.max(...shares);
+    words.forEach((word, index) => {
+      const part = highest > 0 ? Math.round(100 * shares[index] / highest) : 0;
+      word.style.setProperty("--share", `color-mix(in srgb, var(--accent) ${part}%, transparent)`);
+    });
+  }
+
   function choose(index) {
     chosen = index;
     words.forEach((word, other) => word.setAttribute("aria-pressed", String(other === index)));
     show(index);
   }
+
+  function change(what) {
+    Object.assign(look, what);
+    underline();
+    show(chosen);
+  }
+
   const spoken = (role) => words.filter((_, index) => lens.words[index].role === role);
-  const layers = [...Array(lens.layers).keys()].map((layer) => [String(layer), `layer ${layer + 1}`]);
   const settings = element("div", "row",
-    choice("Layers", [["all", "all, averaged"], ...layers], (value) => {
-      look.layer = value;
-      show(chosen);
-    }),
-    choice("Show", [["reads", "what the word looks at"], ["is_read", "what looks at the word"]], (value) => {
-      look.way = value;
-      show(chosen);
-    }),
-    button("Close the lens", close));
+    slider("Layer", lens.layers, (layer) => change({ layer })),
+    choice("Show", [["reads", "what the word looks at"], ["is_read", "what looks at the word"]], (way) => change({ way })),
+    choice("as", [["spotlight", "spotlight"], ["heat", "heat map"]], (how) => change({ how })),
+    button("Close", close, "small"));
   const pictures = urls.map((url, index) =>
     element("div", "seen", picture(url, `Image ${index + 1}, with what is looked at lit up`), canvases[index]));
   const box = element("section", "lens",
-    element("div", "pictures", ...pictures), said,
-    element("p", "words", element("b", "", "Question "), ...spoken("user")),
-    element("p", "words", element("b", "", "Answer "), ...spoken("assistant")),
+    element("div", "pictures", ...pictures),
+    element("div", "",
+      element("p", "words", element("b", "", "Question"), ...spoken("user")),
+      element("p", "words", element("b", "", "Answer"), ...spoken("assistant")),
+      said),
     settings);
   box.setAttribute("aria-label", "Where the words look");
-  show(null);
+  // At first: the answer's word that looks at the picture most.
+  const answers = words.map((_, index) => index).filter((index) => lens.words[index].role === "assistant");
+  const shares = answers.map((index) => shareOf(lens, index, look));
+  choose(answers.length ? answers[shares.indexOf(Math.max(...shares))] : null);
   return box;
 }

@@ -1,51 +1,89 @@
-// What this browser keeps: conversations, the newest first, and settings.
+// What this browser keeps: conversations in its database, settings beside it.
 
-const CONVERSATIONS = "aki.conversations";
 const SETTINGS = "aki.settings";
+const TABLE = "conversations";
 
-function read(name, otherwise) {
+/** Conversations where there is no database, as in some private windows: until the page is closed. */
+const unkept = new Map();
+
+const database = new Promise((resolve) => {
   try {
-    return JSON.parse(localStorage.getItem(name)) ?? otherwise;
+    const asked = indexedDB.open("aki", 1);
+    asked.onupgradeneeded = () => asked.result.createObjectStore(TABLE, { keyPath: "id" });
+    asked.onsuccess = () => resolve(asked.result);
+    asked.onerror = () => resolve(null);
   } catch {
-    return otherwise;
+    resolve(null);
   }
+});
+
+async function ask(mode, what) {
+  const opened = await database;
+  if (!opened) return null;
+  return new Promise((resolve, reject) => {
+    const transaction = opened.transaction(TABLE, mode);
+    const asked = what(transaction.objectStore(TABLE));
+    transaction.oncomplete = () => resolve(asked.result);
+    transaction.onerror = transaction.onabort = () => reject(transaction.error);
+  });
 }
 
-/** Returns the conversations: [{ id, turns }]. */
-export function conversations() {
-  const found = read(CONVERSATIONS, []);
-  return Array.isArray(found) ? found : [];
+/** Returns the conversations, the newest first: [{ id, when, turns }]. */
+export async function conversations() {
+  const kept = (await ask("readonly", (table) => table.getAll()).catch(() => null)) ?? [...unkept.values()];
+  return kept.filter(({ turns }) => Array.isArray(turns)).sort((a, b) => b.when - a.when);
 }
 
-/** Keeps a conversation in the first place; returns how many old ones had to go to make room. */
-export function keep(conversation) {
-  const others = conversations().filter(({ id }) => id !== conversation.id);
-  const all = conversation.turns.length ? [conversation, ...others] : others;
-  for (let dropped = 0; all.length; dropped += 1) {
+/** Keeps a conversation; old ones go if there is no room. Returns how many had to go. */
+export async function keep(conversation) {
+  const { id, turns } = conversation;
+  const answer = ({ policy, text, note, error }) => ({ policy, text, note, error });
+  const copy = { id, when: Date.now(), turns: turns.map((turn) => ({ ...turn, answers: turn.answers.map(answer) })) };
+  if (!turns.length) return forget(id).then(() => 0);
+  for (let gone = 0; ; gone += 1) {
     try {
-      localStorage.setItem(CONVERSATIONS, JSON.stringify(all));
-      return dropped;
+      if ((await ask("readwrite", (table) => table.put(copy))) === null) unkept.set(id, copy);
+      return gone;
     } catch {
-      all.pop();
+      const others = (await conversations()).filter((one) => one.id !== id);
+      if (!others.length) {
+        unkept.set(id, copy);
+        return gone;
+      }
+      await forget(others.at(-1).id);
     }
   }
-  localStorage.removeItem(CONVERSATIONS);
-  return others.length;
 }
 
 /** Forgets a conversation. */
-export function forget(id) {
-  localStorage.setItem(CONVERSATIONS, JSON.stringify(conversations().filter((it) => it.id !== id)));
+export async function forget(id) {
+  unkept.delete(id);
+  await ask("readwrite", (table) => table.delete(id)).catch(() => null);
+}
+
+/** Forgets all conversations. */
+export async function forgetAll() {
+  unkept.clear();
+  await ask("readwrite", (table) => table.clear()).catch(() => null);
 }
 
 /** Makes inputs remember their values. */
 export function keepSettings(inputs) {
-  const values = read(SETTINGS, {});
+  let values = {};
+  try {
+    values = JSON.parse(localStorage.getItem(SETTINGS)) ?? {};
+  } catch {
+    // Nothing is kept, or something that is not ours.
+  }
   for (const input of inputs) {
-    if (values[input.id] !== undefined) input.value = values[input.id];
+    if (typeof values[input.id] === "string") input.value = values[input.id];
     input.addEventListener("change", () => {
       values[input.id] = input.value;
-      localStorage.setItem(SETTINGS, JSON.stringify(values));
+      try {
+        localStorage.setItem(SETTINGS, JSON.stringify(values));
+      } catch {
+        // They hold until the page is closed.
+      }
     });
   }
 }
