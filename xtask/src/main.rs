@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a developer's tool; its output is its purpose")]
 
+mod clients;
 mod dependencies;
 mod docs;
 mod miniature;
 mod page;
 mod pocket;
+mod served;
 mod sources;
 mod suite;
 mod workspace;
@@ -45,7 +47,8 @@ const STEPS: &[Step] = &[
     Step { name: "doc", about: "the API documentation builds without warnings", run: doc },
     Step { name: "readme", about: "the commands of README.md work", run: docs::readme },
     Step { name: "miniature", about: "the bundled model, end to end", run: miniature::check },
-    Step { name: "page", about: "the page, if Chromium is installed", run: page::check },
+    Step { name: "page", about: "the page, in Chromium", run: page::check },
+    Step { name: "clients", about: "the clients and the fuzzer of others", run: clients::check },
     Step { name: "pocket", about: "a world, training and a test in small", run: pocket::check },
     Step { name: "mpi", about: "processes that train together, if MPI is installed", run: mpi },
     Step { name: "test", about: "all tests and doc-tests", run: suite::run },

@@ -7,17 +7,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-/// What scripts may use beside the page's own: to wait for something, frame by frame.
-const TOOLS: &str = "
-    const until = (done) => new Promise((resolve, reject) => {
-      const deadline = Date.now() + 60_000;
-      const look = () => {
-        if (done()) resolve();
-        else if (Date.now() > deadline) reject(new Error(`waited in vain for ${done}`));
-        else setTimeout(look, 10);
-      };
-      look();
-    });";
+/// What scripts may use beside the page's own.
+const TOOLS: &str = include_str!("scripts/tools.js");
 
 /// What the page is looked at with.
 #[derive(Clone, Copy)]
@@ -49,6 +40,7 @@ impl Browser {
             .args(["-c", script, program])
             .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
             .args(["--remote-debugging-pipe", "--no-first-run"])
+            .args(super::CAMERA)
             .arg(format!("--user-data-dir={}", profile.display()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -100,7 +92,7 @@ impl Browser {
 
     /// Runs the body of an asynchronous function on the page; returns what it returns, as text.
     pub(super) fn run(&mut self, body: &str) -> Result<String> {
-        let expression = format!("(async () => {{ {TOOLS} {body} }})().then(String)");
+        let expression = format!("(async () => {{ {TOOLS}\n{body}\n}})().then(String)");
         let asked = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
         let answer = self.call("Runtime.evaluate", &asked)?;
         if let Some(thrown) = answer.get("exceptionDetails") {
