@@ -1,7 +1,11 @@
-"""Asks a server about a picture: python chat.py PICTURE "QUESTION". Needs `pip install openai`."""
+"""Asks a server about a picture: python chat.py PICTURE "QUESTION". Needs `pip install openai`.
+
+The server is at OPENAI_BASE_URL, or on this machine; its key, if it has one, is OPENAI_API_KEY.
+"""
 
 import base64
 import mimetypes
+import os
 import sys
 
 from openai import OpenAI
@@ -12,7 +16,10 @@ def main() -> None:
     kind = mimetypes.guess_type(path)[0] or "image/png"
     with open(path, "rb") as file:
         url = f"data:{kind};base64,{base64.b64encode(file.read()).decode()}"
-    client = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="none")
+    client = OpenAI(
+        base_url=os.environ.get("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1"),
+        api_key=os.environ.get("OPENAI_API_KEY", "none"),
+    )
     stream = client.chat.completions.create(
         model="aki",
         messages=[

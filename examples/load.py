@@ -1,9 +1,10 @@
 """Puts load on a server: good requests, clients that go away, broken bodies, broken and huge images.
 
-    python load.py http://127.0.0.1:8000 --requests 10000 --clients 16
+    python load.py http://127.0.0.1:8000 --requests 10000 --clients 16 --pid PID
 
-Prints what came back, and fails at the first answer with status 500 or above other than 503.
-Needs nothing but Python.
+Prints what came back, and with the server's process on Linux its memory as it goes. Fails at the
+first answer with status 500 or above other than 503, and if work is left behind. Needs nothing but
+Python.
 """
 
 import argparse
@@ -37,6 +38,9 @@ def question(image, stream=False, tokens=16):
             "temperature": random.choice([0, 1]), "stream": stream}
 
 
+LARGE = png(3000, 2000)
+
+
 def body_of(kind):
     if kind == "broken body":
         whole = json.dumps(question(png(8, 8))).encode()
@@ -53,7 +57,28 @@ def body_of(kind):
         asked = question(png(8, 8))
         asked[random.choice([*asked, "n", "stop", "seed", "top_p", "logprobs"])] = random.choice(odd)
         return json.dumps(asked).encode()
+    if kind == "large image":
+        return json.dumps(question(LARGE)).encode()
     return json.dumps(question(png(8, 8), stream="stream" in kind)).encode()
+
+
+def memory(pid):
+    """The resident memory of a process in MiB."""
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) >> 10 for line in status if line.startswith("VmRSS"))
+
+
+async def left_behind(address):
+    """How many requests the server still has to do, when it has had time to notice who left."""
+    for _ in range(100):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"GET /health HTTP/1.1\r\nhost: load\r\nconnection: close\r\n\r\n")
+        health = json.loads((await reader.read()).split(b"\r\n\r\n")[1])
+        writer.close()
+        if health["running"] + health["waiting"] == 0:
+            return 0
+        await asyncio.sleep(0.1)
+    return health["running"] + health["waiting"]
 
 
 async def one(address, kind):
@@ -81,7 +106,7 @@ async def one(address, kind):
 
 
 KINDS = ["whole", "whole", "stream", "stream", "leaves", "leaves stream", "broken body",
-         "broken image", "bomb", "odd values"]
+         "broken image", "large image", "bomb", "odd values"]
 
 
 async def main():
@@ -89,6 +114,7 @@ async def main():
     parser.add_argument("url")
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--pid", type=int, help="the server's process, to watch its memory")
     args = parser.parse_args()
     url = urllib.parse.urlsplit(args.url)
     address = (url.hostname, url.port or 80)
@@ -99,6 +125,8 @@ async def main():
         nonlocal left
         while left > 0:
             left -= 1
+            if args.pid and left % max(1, args.requests // 10) == 0:
+                print(f"{args.requests - left:7} sent, {memory(args.pid)} MiB", flush=True)
             kind = random.choice(KINDS)
             result = await asyncio.wait_for(one(address, kind), 600)
             seen[kind, result] += 1
@@ -109,6 +137,9 @@ async def main():
     for (kind, result), count in sorted(seen.items(), key=str):
         print(f"{count:7} {kind}: {result}")
     print(f"{args.requests} requests in {time.monotonic() - started:.1f} s")
+    remaining = await left_behind(address)
+    if remaining or any(result == "cut short" for _, result in seen):
+        raise SystemExit(f"{remaining} requests are left behind, or answers were cut short")
 
 
 if __name__ == "__main__":
