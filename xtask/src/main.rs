@@ -49,10 +49,13 @@ const STEPS: &[Step] = &[
     Step { name: "miniature", about: "the bundled model, end to end", run: miniature::check },
     Step { name: "page", about: "the page, in Chromium", run: page::check },
     Step { name: "clients", about: "the clients and the fuzzer of others", run: clients::check },
-    Step { name: "pocket", about: "a world, training and a test in small", run: pocket::check },
+    Step { name: "pocket", about: "the guided tour, and a new thing learned", run: pocket::check },
     Step { name: "mpi", about: "processes that train together, if MPI is installed", run: mpi },
     Step { name: "test", about: "all tests and doc-tests", run: suite::run },
 ];
+
+/// What shows the guided tour.
+const TOUR: &str = "tour";
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
@@ -67,11 +70,15 @@ fn main() -> ExitCode {
 }
 
 fn run(workspace: &Workspace, names: &[String]) -> Result<()> {
+    if names.len() == 1 && names[0] == TOUR {
+        return pocket::tour(workspace);
+    }
     if names.is_empty() {
         println!("cargo xtask ci runs every step; cargo xtask STEP... runs some:");
         for step in STEPS {
             println!("  {:<14} {}", step.name, step.about);
         }
+        println!("cargo xtask {TOUR} shows the whole path in small, command by command");
         return Ok(());
     }
     let all = names.len() == 1 && names[0] == "ci";

@@ -29,6 +29,10 @@ pub(crate) fn run(args: &InspectArgs, environment: &Environment) -> Result<()> {
         let failure = Failure::usage("there is no prompt whose mask could be shown");
         return Err(failure.hint("add a question, or --image FILE").into());
     }
+    let word = args.question.as_deref().filter(|it| named.is_none() && !it.contains(' '));
+    if let Some(word) = word.filter(|_| args.image.is_empty()) {
+        output::note(&format!("there is no model `{word}`, so it is taken for a question"));
+    }
     let model = Model::locate(named.unwrap_or(&args.model.model), environment)?;
     if !shows_prompt {
         let summary = Summary::new(&model, &model.config()?, &model.checkpoint()?);

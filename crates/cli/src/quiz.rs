@@ -1,15 +1,14 @@
 //! `aki quiz`: how often a model is right about the miniature world.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+mod report;
 
 use ::miniature::{Quiz, QuizQuestion};
 use anyhow::{Context, Result};
 use engine::{CancelToken, Prompt, Session};
 use model::Tensor;
 use prompt::{ChatTemplate, Message, Part, RgbImage};
-use serde::Serialize;
 
+use self::report::{CAPTIONS, Report, Tally};
 use crate::args::QuizArgs;
 use crate::environment::Environment;
 use crate::interrupt::Interrupt;
@@ -28,84 +27,47 @@ const SHORT: &str = "Answer the question using a single word or phrase. ";
 /// What is asked for a caption.
 const DESCRIBE: &str = "Describe the image.";
 
-/// How often a model was right.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-struct Score {
-    right: usize,
-    asked: usize,
-}
-
-impl Score {
-    fn add(&mut self, is_right: bool) {
-        self.right += usize::from(is_right);
-        self.asked += 1;
-    }
-
-    fn percent(self) -> f64 {
-        100.0 * self.right as f64 / self.asked.max(1) as f64
-    }
-}
-
-/// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct Report {
-    seed: u64,
-    pictures: u64,
-    /// By topic; of `caption`, how many of the kinds of objects were named.
-    topics: BTreeMap<&'static str, Score>,
-    /// By what the model card promises.
-    groups: BTreeMap<&'static str, f64>,
-}
-
-/// Which topics belong together.
-const GROUPS: [(&str, &[&str]); 5] = [
-    (
-        "yes/no and attributes",
-        &["existence", "says", "number", "hue", "position", "color", "kind", "texture", "size"],
-    ),
-    ("counting up to five", &["count"]),
-    ("spatial relations", &["position", "side", "depth", "distance"]),
-    ("reading", &["reading"]),
-    ("objects named in captions", &["caption"]),
-];
-
 /// Asks and counts.
 pub(crate) fn run(args: &QuizArgs, environment: &Environment) -> Result<()> {
     let cancel = Interrupt::install()?.arm();
     let runtime = Runtime::load(&args.model.model, &args.compute, environment)?;
-    let mut topics: BTreeMap<&'static str, Score> = BTreeMap::new();
-    let bar = progress::things("asking", args.pictures);
-    for index in 0..args.pictures {
-        let quiz = Quiz::make(args.seed, index);
-        let picture = picture(&quiz)?;
-        let features = runtime.see(&picture)?;
-        let asker = Asker { args, runtime: &runtime, features, cancel: cancel.clone() };
-        for question in &quiz.questions {
-            let is_right = asker.asks(question)?;
-            topics.entry(question.topic).or_default().add(is_right);
+    let bar = progress::things("asking", args.pictures * args.seeds);
+    let seeds: Vec<u64> = (0..args.seeds).map(|number| args.seed.wrapping_add(number)).collect();
+    let mut tallies = Vec::new();
+    for seed in &seeds {
+        let mut tally = Tally::default();
+        for index in 0..args.pictures {
+            let make = if args.rockets { Quiz::on_new } else { Quiz::make };
+            ask_about(&make(*seed, index), (args, &runtime, &cancel), &mut tally)?;
+            bar.inc(1);
+            if cancel.is_cancelled() {
+                return Err(Interrupted.into());
+            }
         }
-        if !quiz.names.is_empty() {
-            let reply = asker.reply(DESCRIBE, CAPTION)?.to_lowercase();
-            let caption = topics.entry("caption").or_default();
-            quiz.names.iter().for_each(|name| caption.add(reply.contains(name)));
-            asker.show(DESCRIBE, &quiz.names.join(", "), &reply)?;
-        }
-        bar.inc(1);
-        if cancel.is_cancelled() {
-            return Err(Interrupted.into());
-        }
+        tallies.push(tally);
     }
     bar.finish_and_clear();
-    let groups = GROUPS.map(|(name, parts)| {
-        let of_group = parts.iter().filter_map(|topic| topics.get(topic));
-        let sum = of_group.fold(Score::default(), |sum, score| Score {
-            right: sum.right + score.right,
-            asked: sum.asked + score.asked,
-        });
-        (name, (sum.percent() * 10.0).round() / 10.0)
-    });
-    let report = Report { seed: args.seed, pictures: args.pictures, topics, groups: groups.into() };
-    if args.json { output::json(&report) } else { output::text(&table(&report)) }
+    let report = Report::new(seeds, args.pictures, &tallies);
+    if args.json { output::json(&report) } else { output::text(&report.table()) }
+}
+
+/// Asks everything about one picture.
+fn ask_about(
+    quiz: &Quiz,
+    (args, runtime, cancel): (&QuizArgs, &Runtime, &CancelToken),
+    tally: &mut Tally,
+) -> Result<()> {
+    let features = runtime.see(&picture(quiz)?)?;
+    let asker = Asker { args, runtime, features, cancel: cancel.clone() };
+    for question in &quiz.questions {
+        tally.add(question.topic, asker.asks(question)?);
+    }
+    if !quiz.names.is_empty() {
+        let reply = asker.reply(DESCRIBE, CAPTION)?.to_lowercase();
+        quiz.names.iter().for_each(|name| tally.add(CAPTIONS, reply.contains(name)));
+        asker.show(DESCRIBE, &quiz.names.join(", "), &reply)?;
+    }
+    Ok(())
 }
 
 /// Draws the picture of a quiz.
@@ -175,22 +137,6 @@ fn agrees(reply: &str, answer: &str, is_conversation: bool) -> bool {
     } else {
         reply == answer
     }
-}
-
-/// Writes the scores down.
-fn table(report: &Report) -> String {
-    let mut text = String::new();
-    for (topic, score) in &report.topics {
-        let Score { right, asked } = score;
-        let percent = score.percent();
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{topic:<28}{percent:>6.1} %  {right} of {asked}");
-    }
-    text.push('\n');
-    for (group, percent) in &report.groups {
-        let _ = writeln!(text, "{group:<28}{percent:>6.1} %");
-    }
-    text
 }
 
 #[cfg(test)]

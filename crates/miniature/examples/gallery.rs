@@ -29,16 +29,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         sheet(&pictures)?.save(folder.join(format!("{name}.png")))?;
     }
-    let mut pictures = Vec::new();
-    for index in 0..u64::from(SHEET.0 * SHEET.1) {
-        let quiz = Quiz::make(seed, index);
-        println!("quiz {index}: {}", quiz.names.join(", "));
-        for question in &quiz.questions {
-            println!("  {}: {} [{}]", question.topic, question.text, question.answer);
+    let quizzes: [(&str, fn(u64, u64) -> Quiz); 2] =
+        [("quiz", Quiz::make), ("rockets", Quiz::on_new)];
+    for (name, make) in quizzes {
+        let mut pictures = Vec::new();
+        for index in 0..u64::from(SHEET.0 * SHEET.1) {
+            let quiz = make(seed, index);
+            println!("{name} {index}: {}", quiz.names.join(", "));
+            for question in &quiz.questions {
+                println!("  {}: {} [{}]", question.topic, question.text, question.answer);
+            }
+            pictures.push(quiz.scene.draw(size));
         }
-        pictures.push(quiz.scene.draw(size));
+        sheet(&pictures)?.save(folder.join(format!("{name}.png")))?;
     }
-    sheet(&pictures)?.save(folder.join("quiz.png"))?;
     Ok(())
 }
 

@@ -3,10 +3,12 @@
 use crate::caption::names;
 use crate::question::{Topic, ask_freely};
 use crate::random::{Key, Stream};
-use crate::scene::{Scene, Split, View};
+use crate::scene::{Kind, Scene, Split, View};
 
 /// The pool of scenes that are asked about.
 const POOL: u64 = 300;
+/// The pool of scenes with something new.
+const NEW_POOL: u64 = 301;
 
 /// A held-out scene and what is asked about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,4 +52,39 @@ impl Quiz {
         let names = names(&scene);
         Self { scene, questions, names }
     }
+
+    /// Makes the quiz of a number on [`Kind::NEW`], which no world has: all questions are about it.
+    pub fn on_new(seed: u64, index: u64) -> Self {
+        let scene = Scene::with_new(Kind::NEW, Split::Test, seed, (NEW_POOL, index));
+        let mut stream = Stream::new(Key { seed, place: !NEW_POOL, index, attempt: 0 });
+        let mut topics = Topic::of(View::Flat).to_vec();
+        topics.sort();
+        topics.dedup();
+        topics.retain(|topic| *topic != Topic::Existence);
+        let word = Kind::NEW.word();
+        let is_there = scene.objects.iter().any(|object| object.kind == Kind::NEW);
+        let mut questions = vec![QuizQuestion {
+            topic: Topic::Existence.name(),
+            text: is_there_new(),
+            answer: if is_there { "yes" } else { "no" }.to_owned(),
+        }];
+        for (number, topic) in topics.into_iter().enumerate().filter(|_| is_there) {
+            let is_yes = (index as usize + number).is_multiple_of(2);
+            let ask = || ask_freely(&scene, topic, is_yes, &mut stream);
+            let asked = std::iter::repeat_with(ask).take(60).flatten();
+            let mut about = asked.filter(|it| it.text.contains(word) || it.answer == word);
+            questions.extend(about.next().map(|asked| QuizQuestion {
+                topic: topic.name(),
+                text: asked.text,
+                answer: asked.answer,
+            }));
+        }
+        let names = names(&scene).into_iter().filter(|name| name.ends_with(word)).collect();
+        Self { scene, questions, names }
+    }
+}
+
+/// Asks whether there is something new.
+pub(crate) fn is_there_new() -> String {
+    format!("Is there a {} in the image?", Kind::NEW.word())
 }

@@ -10,7 +10,8 @@ use super::{ComputeArgs, ModelArgs, PolicyArgs};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     aki miniature --output worlds/tiny --size tiny\n  \
-    aki miniature --output worlds/one --seed 1 --size full --image-size 112\n\n\
+    aki miniature --output worlds/one --seed 1 --size full --image-size 112\n  \
+    aki miniature --output mine --only rockets\n\n\
     The same seed gives the same bytes on every machine. Files that are there are kept: an \
     interrupted world is gone on with by the same command.")]
 pub(crate) struct MiniatureArgs {
@@ -26,7 +27,9 @@ pub(crate) struct MiniatureArgs {
     /// The width and height of pictures
     #[arg(long, value_name = "PIXELS", default_value_t = 384)]
     pub(crate) image_size: usize,
-    /// Write this folder only, such as `vqa`; more than one by commas
+    /// Write this folder only, such as `vqa`; more than one by commas. `rockets` is no part of a
+    /// world and is written only so: a folder of pictures with questions, as you may have one
+    /// yourself
     #[arg(long, value_name = "FOLDER", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// How many threads draw; all processors if left out
@@ -52,7 +55,8 @@ pub(crate) enum WorldSize {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     aki quiz --seed 7\n  \
-    aki quiz --model runs/instruct --pictures 100 --json")]
+    aki quiz --model runs/instruct --pictures 100 --json\n  \
+    aki quiz --seeds 5 --json > scores.json")]
 pub(crate) struct QuizArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -60,8 +64,14 @@ pub(crate) struct QuizArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
     /// How many pictures are asked about; each is asked about up to ten times
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) pictures: u64,
+    /// How many seeds, from `--seed` on; each has pictures of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: u64,
+    /// Ask about rockets, a kind of thing that the world does not have: see the guide on adapters
+    #[arg(long)]
+    pub(crate) rockets: bool,
     /// Ask as in a conversation, without saying that one word is wanted
     #[arg(long)]
     pub(crate) conversation: bool,

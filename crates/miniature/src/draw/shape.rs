@@ -18,6 +18,8 @@ pub(crate) struct Part {
 const BARK: Rgb = [134.0, 96.0, 66.0];
 const GLASS: Rgb = [222.0, 240.0, 250.0];
 const INK: Rgb = [52.0, 52.0, 62.0];
+const STEEL: Rgb = [150.0, 156.0, 170.0];
+const FLAME: Rgb = [250.0, 178.0, 64.0];
 const CREAM: Rgb = [250.0, 240.0, 216.0];
 
 fn own(path: Path) -> Part {
@@ -51,6 +53,7 @@ pub(crate) fn parts(kind: Kind) -> Vec<Part> {
         Kind::Boat => boat(),
         Kind::Flower => flower(),
         Kind::Mushroom => mushroom(),
+        Kind::Rocket => rocket(),
     }
 }
 
@@ -189,6 +192,24 @@ fn flower() -> Vec<Part> {
         fixed(ellipse([0.26, 0.62], 0.26, 0.12), [92.0, 150.0, 84.0]),
         own(petals),
         fixed(circle([0.0, -0.36], 0.2), [248.0, 214.0, 110.0]),
+    ]
+}
+
+fn rocket() -> Vec<Part> {
+    // From the nose to the foot: narrow, wide, a little less wide.
+    let side = |step: usize| {
+        let down = step as f32 / 16.0;
+        [0.42 * (down * (2.0 - down)).sqrt() * (1.0 - 0.16 * down), 1.6 * down - 1.0]
+    };
+    let right = (0..=16).map(side);
+    let left = (1..=16).rev().map(side).map(|[x, y]| [-x, y]);
+    vec![
+        fixed(polygon(&[[-0.22, 0.55], [0.22, 0.55], [0.0, 1.0]]), FLAME),
+        fixed(polygon(&[[-0.36, 0.0], [-0.36, 0.5], [-0.68, 0.72]]), STEEL),
+        fixed(polygon(&[[0.36, 0.0], [0.36, 0.5], [0.68, 0.72]]), STEEL),
+        own(vec![right.chain(left).collect()]),
+        fixed(circle([0.0, -0.3], 0.19), STEEL),
+        fixed(circle([0.0, -0.3], 0.13), GLASS),
     ]
 }
 

@@ -14,6 +14,8 @@ const MARGIN: f32 = 0.01;
 const TRIES: usize = 60;
 /// Half the height of objects.
 const RADII: [(Extent, f32); 2] = [(Extent::Small, 0.105), (Extent::Large, 0.175)];
+/// In how many of a hundred pictures there is what is new.
+const OFTEN: usize = 65;
 /// What several objects share.
 #[derive(Clone, Copy)]
 struct Look {
@@ -23,13 +25,13 @@ struct Look {
     texture: Texture,
 }
 
-/// Makes a scene.
-pub(super) fn make(stream: &mut Stream) -> Scene {
+/// Makes a scene, more often than not with a kind of thing that is new.
+pub(super) fn make(stream: &mut Stream, new: Option<Kind>) -> Scene {
     let backdrop =
         [Backdrop::Plain, Backdrop::Plain, Backdrop::Meadow, Backdrop::Beach, Backdrop::Paper]
             [stream.below(5)];
     let mut objects: Vec<Object> = Vec::new();
-    for look in looks(stream) {
+    for look in looks(stream, new) {
         let on_ground =
             look.kind.stands() && matches!(backdrop, Backdrop::Meadow | Backdrop::Beach);
         let least = if on_ground { GROUND } else { MARGIN };
@@ -46,8 +48,11 @@ pub(super) fn make(stream: &mut Stream) -> Scene {
 
 /// Chooses what there is: often several of one look, so that there is something to count, and
 /// things that share a kind or a colour, so that words have to be read with care.
-fn looks(stream: &mut Stream) -> Vec<Look> {
-    let first = look(stream);
+fn looks(stream: &mut Stream, new: Option<Kind>) -> Vec<Look> {
+    let mut first = look(stream);
+    if let Some(kind) = new.filter(|_| stream.chance(OFTEN)) {
+        first = Look { kind, texture: Texture::Plain, ..first };
+    }
     let mut looks = vec![first; [1, 1, 2, 3, 4, 5][stream.below(6)]];
     let extra = 1 + stream.below(if looks.len() > 3 { 2 } else { 4 });
     for _ in 0..extra {

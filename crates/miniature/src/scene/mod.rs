@@ -184,18 +184,32 @@ impl Scene {
     }
 
     /// Makes a scene of one of several pools.
-    pub(crate) fn of_pool(view: View, split: Split, seed: u64, (pool, index): (u64, u64)) -> Self {
+    pub(crate) fn of_pool(view: View, split: Split, seed: u64, place: (u64, u64)) -> Self {
+        Self::first(split, seed, place, |stream| match view {
+            View::Flat => flat::make(stream, None),
+            View::Room => room::make(stream),
+            View::Sign => sign::make(stream),
+            View::Chart => figure::make_chart(stream),
+            View::Diagram => figure::make_diagram(stream),
+        })
+    }
+
+    /// Makes a flat scene, more often than not with a kind of thing that no other scene has.
+    pub(crate) fn with_new(kind: Kind, split: Split, seed: u64, place: (u64, u64)) -> Self {
+        Self::first(split, seed, place, |stream| flat::make(stream, Some(kind)))
+    }
+
+    /// Returns the first scene of a place that is in a split.
+    fn first(
+        split: Split,
+        seed: u64,
+        (pool, index): (u64, u64),
+        make: impl Fn(&mut Stream) -> Self,
+    ) -> Self {
         let mut attempt = 0;
         loop {
             let place = pool << 1 | u64::from(split == Split::Test);
-            let mut stream = Stream::new(Key { seed, place, index, attempt });
-            let scene = match view {
-                View::Flat => flat::make(&mut stream),
-                View::Room => room::make(&mut stream),
-                View::Sign => sign::make(&mut stream),
-                View::Chart => figure::make_chart(&mut stream),
-                View::Diagram => figure::make_diagram(&mut stream),
-            };
+            let scene = make(&mut Stream::new(Key { seed, place, index, attempt }));
             if scene.split() == split {
                 return scene;
             }

@@ -26,6 +26,7 @@ pub enum Kind {
     Boat,
     Flower,
     Mushroom,
+    Rocket,
     Sphere,
     Cube,
     Cylinder,
@@ -53,6 +54,8 @@ impl Kind {
         Self::Flower,
         Self::Mushroom,
     ];
+    /// What no world has, for a model to learn.
+    pub const NEW: Self = Self::Rocket;
     /// Solids, of rooms.
     pub const SOLID: [Self; 4] = [Self::Sphere, Self::Cube, Self::Cylinder, Self::Cone];
 
@@ -76,6 +79,7 @@ impl Kind {
             Self::Boat => "boat",
             Self::Flower => "flower",
             Self::Mushroom => "mushroom",
+            Self::Rocket => "rocket",
             Self::Sphere => "sphere",
             Self::Cube => "cube",
             Self::Cylinder => "cylinder",
@@ -94,7 +98,7 @@ impl Kind {
 
     /// Returns whether it stands on the ground, where there is one.
     pub(crate) fn stands(self) -> bool {
-        !self.is_shape() && self != Self::Fish
+        !self.is_shape() && self != Self::Fish && self != Self::Rocket
     }
 
     /// Returns whether its surface is large enough for a pattern.

@@ -82,8 +82,12 @@ pub(super) fn put(path: &Path, contents: &[u8]) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(error)?;
     let mut side = path.as_os_str().to_owned();
     side.push(".part");
-    fs::write(&side, contents).map_err(error)?;
-    fs::rename(&side, path).map_err(error)
+    let put = fs::write(&side, contents).and_then(|()| fs::rename(&side, path));
+    put.map_err(|source| {
+        // On a full disk the part would stand in the way of making room.
+        let _ = fs::remove_file(&side);
+        error(source)
+    })
 }
 
 /// Writes a record as JSON.

@@ -4,6 +4,7 @@ mod benchmarks;
 mod cv_bench;
 mod files;
 mod instruct;
+mod rockets;
 mod shards;
 mod text;
 
@@ -36,6 +37,15 @@ impl Size {
             Self::Tiny => 24,
             Self::Small => 1_000,
             Self::Full => 20_000,
+        }
+    }
+
+    /// Returns the number of pictures of a folder of one's own.
+    pub fn num_own_pictures(self) -> usize {
+        match self {
+            Self::Tiny => 24,
+            Self::Small => 400,
+            Self::Full => 2_000,
         }
     }
 
@@ -121,6 +131,7 @@ pub fn generate(config: &WorldConfig, observer: &dyn Observer) -> Result<Summary
     jobs.extend(benchmarks::jobs(config));
     jobs.extend(cv_bench::jobs(config));
     jobs.push(text::job(config));
+    jobs.extend(rockets::jobs(config));
     let folder = |path: &Path| name(path).split('/').next().unwrap_or_default().to_owned();
     for wanted in &config.only {
         if !jobs.iter().any(|job| folder(&job.path) == *wanted) {
@@ -130,7 +141,10 @@ pub fn generate(config: &WorldConfig, observer: &dyn Observer) -> Result<Summary
             return Err(Error::NoFolder { found: wanted.clone(), known: known.join("`, `") });
         }
     }
-    jobs.retain(|job| config.only.is_empty() || config.only.contains(&folder(&job.path)));
+    jobs.retain(|job| match (folder(&job.path), config.only.as_slice()) {
+        (folder, []) => folder != rockets::FOLDER,
+        (folder, only) => only.contains(&folder),
+    });
     observer.begin(jobs.len());
     let mut summary = files.run(&jobs)?;
     summary.files.sort();

@@ -2,5 +2,6 @@
 
 mod files;
 mod oracle;
+mod rockets;
 mod scenes;
 mod truth;

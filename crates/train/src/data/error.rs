@@ -97,7 +97,7 @@ pub enum Error {
     },
     /// An annotation file is not there.
     #[error(
-        "data set `{name}` has no file `{}`, expected `{expected}` as it is published; put it there or correct `files` in the recipe",
+        "data set `{name}` has no file `{}`, expected {expected}; put it there or correct `files` in the recipe",
         path.display()
     )]
     MissingFile {
@@ -105,8 +105,8 @@ pub enum Error {
         name: String,
         /// Where it should be.
         path: PathBuf,
-        /// The file as it is published.
-        expected: &'static str,
+        /// What should be there.
+        expected: String,
     },
     /// A data set of pictures has no folder of them.
     #[error("data set `{name}` has no pictures: {reason}; correct `images` in the recipe")]

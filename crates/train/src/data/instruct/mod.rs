@@ -1,4 +1,5 @@
-//! The eleven instruction sets, each read from the files in which it is published.
+//! The eleven instruction sets, each read from the files in which it is published, and
+//! conversations of one's own.
 //!
 //! A set keeps its annotations in memory, compactly; pictures are read when they are drawn. What an
 //! example says may depend on the view of its picture, so text is made after the view is chosen.
@@ -145,12 +146,15 @@ struct Place<'a> {
 /// A set that can be read.
 struct Known {
     name: &'static str,
-    /// The annotation files as they are published.
+    /// The annotation files as they are published; those of one's own may have any name.
     files: &'static [&'static str],
     open: fn(&Place<'_>) -> Result<Arc<dyn InstructionSet>, Error>,
 }
 
-static SETS: [Known; 11] = [
+/// The name of conversations of one's own.
+const OWN: &str = "llava";
+
+static SETS: [Known; 12] = [
     Known {
         name: "vqa",
         files: &[
@@ -169,6 +173,7 @@ static SETS: [Known; 11] = [
     Known { name: "refcocog", files: &["finetune_refcocog_train.json"], open: refcoco::open },
     Known { name: "vg", files: &["region_descriptions.json", "image_data.json"], open: vg::open },
     Known { name: "llava150k", files: &["llava_instruct_150k.json"], open: llava::open },
+    Known { name: OWN, files: &["conversations.jsonl"], open: llava::open_own },
 ];
 
 /// Returns the names of the sets.
@@ -185,12 +190,18 @@ pub fn open(recipe: &DataRecipe) -> Result<Arc<dyn InstructionSet>, Error> {
     (known.open)(&place)
 }
 
-/// Checks that a recipe names a set whose files are there, without reading them.
+/// Checks that a recipe names a set whose files are there. Those of one's own are read, because
+/// they were written by hand and are small.
 ///
 /// # Errors
-/// If there is no such set, or a file or the folder of the pictures is missing.
+/// If there is no such set, or a file or the folder of the pictures is missing, or a file of one's
+/// own is not what it should be.
 pub fn check(recipe: &DataRecipe) -> Result<(), Error> {
-    find(recipe).map(|_| ())
+    let (known, place) = find(recipe)?;
+    if known.name == OWN {
+        (known.open)(&place)?;
+    }
+    Ok(())
 }
 
 fn find(recipe: &DataRecipe) -> Result<(&'static Known, Place<'_>), Error> {
@@ -203,7 +214,12 @@ fn find(recipe: &DataRecipe) -> Result<(&'static Known, Place<'_>), Error> {
         return Err(Error::NumFiles { name: name.clone(), found, expected });
     }
     let missing = recipe.files.iter().zip(known.files).find(|(path, _)| !path.exists());
-    if let Some((path, expected)) = missing {
+    if let Some((path, file)) = missing {
+        let expected = if name == OWN {
+            "conversations in LLaVA's format".to_owned()
+        } else {
+            format!("`{file}` as it is published")
+        };
         return Err(Error::MissingFile { name: name.clone(), path: path.clone(), expected });
     }
     let missing = |reason| Error::MissingImages { name: name.clone(), reason };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::marker::PhantomData;
 use std::path::Path;
 
@@ -82,11 +82,52 @@ pub(super) fn lines<T: DeserializeOwned>(
     Ok(())
 }
 
-fn open(path: &Path) -> Result<BufReader<File>, Error> {
-    match File::open(path) {
-        Ok(file) => Ok(BufReader::with_capacity(FILE_BUFFER, file)),
-        Err(source) => Err(Error::ReadFile { path: path.to_owned(), source }),
+/// Passes on every record of a file that is a list or has a record on each line, with where it is.
+pub(super) fn records<T: DeserializeOwned>(
+    path: &Path,
+    mut each: impl FnMut(&str, T),
+) -> Result<(), Error> {
+    match first(path)? {
+        Some(b'[') => {
+            let mut number = 0;
+            list(path, None, |record| {
+                each(&format!("record {number}"), record);
+                number += 1;
+            })
+        }
+        Some(b'{') => lines(path, |number, record| each(&format!("line {number}"), record)),
+        found => {
+            let found = found.map_or("nothing".to_owned(), |byte| {
+                format!("`{}`", char::from(byte).escape_default())
+            });
+            let reason = format!(
+                "it starts with {found}, expected `[`, a list of records, or `{{`, a record on each line"
+            );
+            Err(Error::UnusableFile { path: path.to_owned(), reason })
+        }
     }
+}
+
+/// Returns the first byte of a file that is no space.
+fn first(path: &Path) -> Result<Option<u8>, Error> {
+    for byte in open(path)?.bytes() {
+        let byte = byte.map_err(|source| Error::ReadFile { path: path.to_owned(), source })?;
+        if !byte.is_ascii_whitespace() {
+            return Ok(Some(byte));
+        }
+    }
+    Ok(None)
+}
+
+/// Opens a file; the mark that some editors put before UTF-8 is passed over.
+fn open(path: &Path) -> Result<BufReader<File>, Error> {
+    let failed = |source| Error::ReadFile { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let mut file = BufReader::with_capacity(FILE_BUFFER, file);
+    if file.fill_buf().map_err(failed)?.starts_with(b"\xEF\xBB\xBF") {
+        file.consume(3);
+    }
+    Ok(file)
 }
 
 fn parse(path: &Path, seed: impl for<'de> DeserializeSeed<'de, Value = ()>) -> Result<(), Error> {

@@ -42,7 +42,7 @@ fn an_unknown_set_is_answered_with_the_known_ones() {
     assert_eq!(
         error(&originals, "vqa", |recipe| "vqav2".clone_into(&mut recipe.name)),
         "unknown data set `vqav2`, expected one of vqa, gqa, vsr, ocrvqa, aokvqa, scienceqa, refcoco, \
-         refcoco+, refcocog, vg, llava150k"
+         refcoco+, refcocog, vg, llava150k, llava"
     );
 }
 

@@ -8,6 +8,7 @@ mod instruct;
 mod loader;
 mod mixture;
 mod originals;
+mod own;
 mod regions;
 mod remote;
 pub(crate) mod support;
