@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::served::Served;
-use crate::workspace::{Workspace, installed, output, run};
+use crate::workspace::{Workspace, installed, is_ci, output, run};
 
 /// What is installed for it: the clients, what the notebook needs, the fuzzer.
 const PACKAGES: [&str; 5] = ["openai", "pillow", "numpy", "matplotlib", "schemathesis"];
@@ -26,7 +26,7 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     for program in ["python3", "node", "npm", "curl"] {
         if !installed(workspace, program) {
-            ensure!(std::env::var_os("CI").is_none(), "no `{program}`");
+            ensure!(!is_ci(), "no `{program}`");
             println!("skipped: no `{program}`");
             return Ok(());
         }

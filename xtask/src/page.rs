@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use self::browser::{Browser, Device};
 use crate::served::Served;
-use crate::workspace::{Workspace, installed};
+use crate::workspace::{Workspace, installed, is_ci};
 
 /// What the browser's program is called.
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
@@ -24,7 +24,7 @@ pub(crate) const CAMERA: [&str; 2] =
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let Some(browser) = BROWSERS.iter().find(|name| installed(workspace, name)) else {
         // CI installs one; a step that skips itself there would say that the page works.
-        ensure!(std::env::var_os("CI").is_none(), "no Chromium; Debian has it in chromium");
+        ensure!(!is_ci(), "no Chromium; Debian has it in chromium");
         println!("skipped: no Chromium; Debian has it in chromium");
         return Ok(());
     };

@@ -113,3 +113,9 @@ pub(crate) fn installed(workspace: &Workspace, program: &str) -> bool {
     command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
+
+/// Returns whether CI runs, where a step whose tools are missing fails instead of being skipped.
+#[allow(clippy::disallowed_methods, reason = "CI tells of itself by a variable alone")]
+pub(crate) fn is_ci() -> bool {
+    std::env::var_os("CI").is_some()
+}
