@@ -4,6 +4,7 @@ mod bench;
 mod eval;
 mod miniature;
 mod serve;
+mod table1;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub(crate) use self::bench::{BenchArgs, DecoderSize, Measured};
 pub(crate) use self::eval::{EvalArgs, ScoreArgs, ScoringArgs};
 pub(crate) use self::miniature::{MiniatureArgs, QuizArgs, WorldSize};
 pub(crate) use self::serve::ServeArgs;
+pub(crate) use self::table1::{ProbeArgs, Table1Args};
 use crate::device::DeviceArg;
 
 /// Multimodal language models with modality-mutual attention, on your own machine.
@@ -66,6 +68,10 @@ pub(crate) enum Command {
     Score(Box<ScoreArgs>),
     /// Ask a model about pictures of the miniature world that are kept for tests, and count
     Quiz(QuizArgs),
+    /// Train the rows of the paper's Table 1 in miniature, and report what came out
+    Table1(Box<Table1Args>),
+    /// Show what image tokens know of the thing that a question asks for
+    Probe(ProbeArgs),
     /// Serve a model: the OpenAI API, and a page to try it on
     Serve(Box<ServeArgs>),
     /// Measure speed and memory

@@ -117,7 +117,7 @@ fn ask_all(
     let selection = Selection {
         limit: args.limit,
         shard: args.shard.unwrap_or_default(),
-        message: MessageOptions { images, short: args.short },
+        message: MessageOptions { images, short: args.short, text_first: args.text_first },
         max_new_tokens: args.max_new_tokens,
         jpeg: !args.original_images,
     };
@@ -161,6 +161,9 @@ fn settings(args: &EvalArgs, dataset: &Dataset, model: &str, selection: &Selecti
     let mut set = |name: &str, value: String| options.insert(name.to_owned(), value);
     set("images", format!("{:?}", selection.message.images).to_lowercase());
     set("short", selection.message.short.to_string());
+    if args.text_first {
+        set("text-first", "true".to_owned());
+    }
     set("jpeg", selection.jpeg.to_string());
     set("missing", format!("{:?}", args.missing).to_lowercase());
     let limit = selection.max_new_tokens.unwrap_or_else(|| dataset.family.max_new_tokens());

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use checkpoint::{Dtype, ShardPlan, TensorSpec};
+use checkpoint::{Bytes, Dtype, ShardPlan, TensorSpec};
 use half::{bf16, f16};
 use model::AkiConfig;
 use rand::{Rng, SeedableRng};
@@ -100,6 +100,24 @@ pub(crate) fn run(args: &InitArgs, environment: &Environment) -> Result<()> {
         args.output.display()
     ))?;
     tokenizer_files(args.tokenizer.as_deref(), &args.output)
+}
+
+/// Returns a tensor as it starts, in f32.
+pub(crate) fn random_tensor(
+    config: &AkiConfig,
+    seed: u64,
+    (name, shape): (&str, Vec<usize>),
+) -> checkpoint::Tensor {
+    let start = Start::of(name, &shape, config.initializer_range(name));
+    let num_elements: usize = shape.iter().product();
+    let bytes: Vec<u8> = (0..num_elements.div_ceil(BLOCK))
+        .into_par_iter()
+        .flat_map_iter(|block| {
+            let len = BLOCK.min(num_elements - block * BLOCK);
+            encode(&values(start, (seed, name, block), len), Dtype::F32)
+        })
+        .collect();
+    checkpoint::Tensor { dtype: Dtype::F32, shape, bytes: Bytes::from(bytes) }
 }
 
 /// Copies the tokenizer, or says that there is none.

@@ -25,6 +25,7 @@ mod load;
 mod miniature;
 mod output;
 mod preprocess;
+mod probe;
 mod progress;
 mod quiz;
 mod report;
@@ -32,6 +33,7 @@ mod runtime;
 mod score;
 mod serve;
 mod stream;
+mod table1;
 mod tokenize;
 mod trace;
 mod train;
@@ -75,6 +77,8 @@ fn run(command: &Command) -> Result<()> {
         Command::Eval(args) => eval::run(args, &environment),
         Command::Score(args) => score::run(args, &environment),
         Command::Quiz(args) => quiz::run(args, &environment),
+        Command::Probe(args) => probe::run(args, &environment),
+        Command::Table1(args) => table1::run(args, &environment),
         Command::Serve(args) => serve::run(args, &environment),
         Command::Bench(args) => bench::run(args, &environment),
         Command::Completions(args) => {

@@ -22,7 +22,7 @@ pub struct Task {
     /// The request.
     pub prompt: String,
     /// The temperatures of the attempts, one after the other until a reply can be read.
-    pub temperatures: Vec<f32>,
+    pub temperatures: Vec<f64>,
     /// The longest reply.
     pub max_tokens: Option<usize>,
 }
@@ -180,7 +180,7 @@ impl Judge {
         &self,
         task: &Task,
         attempt: usize,
-        temperature: f32,
+        temperature: f64,
     ) -> Result<Result<String, Error>, Error> {
         let mut messages = Vec::new();
         if let Some(system) = &task.system {

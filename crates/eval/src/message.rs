@@ -59,6 +59,8 @@ pub struct MessageOptions {
     pub images: ImageUse,
     /// Whether questions with yes and no begin with a wish for a short answer.
     pub short: bool,
+    /// Whether the text comes before the images, for models that were trained so.
+    pub text_first: bool,
 }
 
 /// What is said before questions with yes and no, if a short answer is wished for.
@@ -80,10 +82,14 @@ pub fn message(
     } else {
         (0..num_images).map(Part::Image).chain([Part::Text(text)]).collect()
     };
-    match options.images {
+    let mut parts = match options.images {
         ImageUse::All => parts,
         ImageUse::First => keep_first(parts),
+    };
+    if options.text_first {
+        parts.sort_by_key(|part| matches!(part, Part::Image(_)));
     }
+    parts
 }
 
 /// Returns how the model's prompt is made of a message.
@@ -213,7 +219,8 @@ mod tests {
         message(family, &question(cells), images, options).into_iter().map(spell).collect()
     }
 
-    const ALL: MessageOptions = MessageOptions { images: ImageUse::All, short: false };
+    const ALL: MessageOptions =
+        MessageOptions { images: ImageUse::All, short: false, text_first: false };
 
     #[test]
     fn options_that_are_missing_are_left_out() {
@@ -242,6 +249,14 @@ mod tests {
             spelled(Family::Mmmu, &cells, 2, MessageOptions::default()),
             "Question: Is <1> like  or , <image 9> or <image x>?\n"
         );
+    }
+
+    #[test]
+    fn the_text_comes_first_where_a_model_was_trained_so() {
+        let options = MessageOptions { text_first: true, ..ALL };
+        let cells = [("question", "Is <image 2> like <image 1>?")];
+        assert_eq!(spelled(Family::MmVet, &[("question", "Is it?")], 1, options), "Is it?<0>");
+        assert_eq!(spelled(Family::Mmmu, &cells, 2, options), "Question: Is  like ?\n<1><0>");
     }
 
     #[test]

@@ -63,6 +63,9 @@ pub(crate) struct EvalArgs {
     /// Wish for a single word or phrase before questions with yes and no
     #[arg(long)]
     pub(crate) short: bool,
+    /// Ask before the images are shown, as a model needs it that was trained so
+    #[arg(long)]
+    pub(crate) text_first: bool,
     /// Show images as they are; the paper's code kept them as JPEG files of quality 75
     #[arg(long)]
     pub(crate) original_images: bool,

@@ -2,7 +2,7 @@
 
 use crate::program::{aki, aki_with, command};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 18] = [
     "ask",
     "chat",
     "inspect",
@@ -16,6 +16,8 @@ const COMMANDS: [&str; 16] = [
     "eval",
     "score",
     "quiz",
+    "table1",
+    "probe",
     "serve",
     "bench",
     "completions",

@@ -12,4 +12,5 @@ mod miniature;
 mod program;
 mod refusals;
 mod serve;
+mod table1;
 mod train;

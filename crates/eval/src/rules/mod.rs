@@ -12,6 +12,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use self::math::{MathQuestion, MathValue, extract_locally};
+pub(crate) use self::option::FAILURE;
 pub use self::option::{NONE_OF_THEM, Options, infer, infer_letter, infer_text, letters};
 pub use self::pair::parse_pair;
 pub use self::yes_no::{YesNo, strip_punctuation};

@@ -4,7 +4,7 @@ use super::RuleSet;
 use super::python::is_space;
 
 /// What every gateway's failure says; such an answer chooses nothing.
-const FAILURE: &str = "Failed to obtain answer via API";
+pub(crate) const FAILURE: &str = "Failed to obtain answer via API";
 /// Answers that refuse; they choose `Z`, which is never right.
 const REFUSALS: [&str; 4] = [
     "Sorry, I can't help with images of people yet.",

@@ -5,7 +5,7 @@ use super::{Answered, Context, Found, Outcome, headline};
 use crate::Error;
 use crate::report::Table;
 use crate::rules::python::list;
-use crate::rules::{MathQuestion, MathValue, extract_locally};
+use crate::rules::{FAILURE, MathQuestion, MathValue, extract_locally};
 
 fn question(answered: &Answered<'_>) -> MathQuestion {
     MathQuestion {
@@ -15,6 +15,10 @@ fn question(answered: &Answered<'_>) -> MathQuestion {
         answer_option: answered.cell("answer_option").unwrap_or_default().to_owned(),
         options: answered.cell("choices").and_then(MathQuestion::options_of).unwrap_or_default(),
     }
+}
+
+fn by_rule(known: bool) -> Found {
+    if known { Found::Rule } else { Found::Nobody }
 }
 
 /// Scores `MathVista`; without a judge the answer is looked for by a rule of our own.
@@ -30,14 +34,14 @@ pub(super) fn score(context: &Context<'_>) -> Result<Outcome, Error> {
         prefetched.push(found.is_some());
         results.push(found);
     }
-    let mut found: Vec<Found> =
-        prefetched.iter().map(|known| if *known { Found::Rule } else { Found::Nobody }).collect();
+    let mut found: Vec<Found> = prefetched.iter().map(|known| by_rule(*known)).collect();
     let open: Vec<usize> = (0..results.len()).filter(|at| !prefetched[*at]).collect();
     if let Some(judge) = context.judge {
         let tasks: Vec<_> =
             open.iter().map(|at| context.options.requests.math(&context.answers[*at])).collect();
-        // Whatever a judge says is the answer.
-        let replies = judge.ask(&tasks, |_, reply| Some(reply.to_owned()), context.on_judged)?;
+        // Whatever a judge says is the answer, but that it could not be asked.
+        let read = |_, reply: &str| (!reply.contains(FAILURE)).then(|| reply.to_owned());
+        let replies = judge.ask(&tasks, read, context.on_judged)?;
         for (at, reply) in open.into_iter().zip(replies) {
             found[at] = if reply.is_some() { Found::Judge } else { Found::Nobody };
             results[at] = reply.map(MathValue::Text);
@@ -45,7 +49,7 @@ pub(super) fn score(context: &Context<'_>) -> Result<Outcome, Error> {
     } else {
         for at in open {
             let (extracted, known) = extract_locally(&questions[at], context.answers[at].answer);
-            found[at] = if known { Found::Rule } else { Found::Nobody };
+            found[at] = by_rule(known);
             results[at] = Some(MathValue::Text(extracted));
         }
     }

@@ -190,7 +190,7 @@ fn reviews_of_llava_bench_are_pairs_and_failures_count() {
     assert_eq!(scored.unparsed, 1);
     let asked = server.asked.lock().unwrap();
     assert_eq!(asked[0]["messages"][0]["role"], "system");
-    assert_eq!(asked[0]["temperature"], json!(0.2_f32));
+    assert_eq!(asked[0]["temperature"], json!(0.2));
 }
 
 #[test]

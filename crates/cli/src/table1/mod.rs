@@ -1,0 +1,304 @@
+//! `aki table1`: the rows of the paper's Table 1, trained and asked in miniature.
+//!
+//! Everything is done by other commands of this program, as a user would: `aki miniature` makes the
+//! world, `aki train` trains each run by a recipe that lies beside it, `aki eval` asks. What is here
+//! plans, starts them, probes the models, and reports from what they left behind.
+
+mod cells;
+mod page;
+mod plan;
+mod report;
+mod results;
+mod rows;
+mod start;
+mod statistics;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use engine::CancelToken;
+use train::run::StepMetrics;
+
+use self::cells::{Cell, MAX_NEW_TOKENS, call};
+use self::plan::{Measured, Plan, PlannedRow, Sizes};
+use self::results::Results;
+use self::rows::{Row, RunOf};
+use crate::args::{Table1Args, WorldSize};
+use crate::environment::Environment;
+use crate::interrupt::Interrupt;
+use crate::load::Model;
+use crate::{output, progress};
+
+/// What Ctrl-C says.
+const STOPPING: &str = "stopping after the steps and answers under way; the same command goes on";
+/// The steps that are measured in every phase, and those at its start that are not counted.
+const MEASURED: (u64, usize) = (12, 4);
+/// The questions that are asked to measure.
+const ASKED: usize = 24;
+/// What decides the world.
+const WORLD_SEED: &str = "11";
+/// The width and height of its pictures.
+const PICTURE: &str = "192";
+
+/// Trains, asks, probes and reports.
+pub(crate) fn run(args: &Table1Args, environment: &Environment) -> Result<()> {
+    if args.report {
+        return report(args);
+    }
+    let rows = rows::rows(args)?;
+    let cancel = Interrupt::install()?.arm_with(STOPPING);
+    let work = Work { args, environment, rows: &rows, cancel, start: Instant::now() };
+    let path = args.output.join("plan.json");
+    let plan = if let Some(plan) = Plan::read(&path)? {
+        plan.check(args, &rows)?;
+        work.prepare()?;
+        plan
+    } else {
+        let plan = work.plan()?;
+        if !args.dry_run {
+            let text = serde_json::to_string_pretty(&plan)? + "\n";
+            std::fs::write(&path, text)
+                .with_context(|| format!("cannot write `{}`", path.display()))?;
+        }
+        plan
+    };
+    output::text(&plan.text())?;
+    if args.dry_run {
+        return Ok(());
+    }
+    work.all(&plan)?;
+    report(args)
+}
+
+fn report(args: &Table1Args) -> Result<()> {
+    let beside: Vec<Results> =
+        args.beside.iter().map(|path| Results::read(path)).collect::<Result<_>>()?;
+    report::write(&args.output, &beside)?;
+    let name = |name: &str| args.output.join(name).display().to_string();
+    output::line(&format!("wrote {} and {}", name("table1.md"), name("table1.html")))
+}
+
+/// What is to be done.
+struct Work<'a> {
+    args: &'a Table1Args,
+    environment: &'a Environment,
+    rows: &'a [Row],
+    cancel: CancelToken,
+    start: Instant,
+}
+
+impl Work<'_> {
+    fn world(&self) -> PathBuf {
+        self.args.world.clone().unwrap_or_else(|| self.args.output.join("world"))
+    }
+
+    fn start_of(&self, seed: u64) -> PathBuf {
+        self.args.output.join("start").join(format!("seed-{seed}"))
+    }
+
+    fn processes(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.args.processes.unwrap_or(cores).max(1)
+    }
+
+    /// Returns how many threads each process has.
+    fn threads(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        (cores / self.processes()).max(1)
+    }
+
+    /// Makes the world and the models to start with, as far as they are not there.
+    fn prepare(&self) -> Result<()> {
+        if self.args.world.is_none() {
+            let size = match self.args.world_size {
+                WorldSize::Tiny => "tiny",
+                WorldSize::Small => "small",
+                WorldSize::Full => "full",
+            };
+            let spinner = progress::spinner("drawing the world");
+            let world = self.world().display().to_string();
+            let fixed = ["miniature", "--output", &world, "--size", size, "--seed", WORLD_SEED];
+            let line = words(fixed.iter().chain(&["--image-size", PICTURE]));
+            call(&line, &self.args.output.join("world.log"), &self.cancel)?;
+            spinner.finish_and_clear();
+        }
+        for seed in 1..=self.args.seeds {
+            start::write(&self.start_of(seed), seed, self.args, self.environment)?;
+        }
+        Ok(())
+    }
+
+    /// Measures what steps and answers cost, and plans.
+    fn plan(&self) -> Result<Plan> {
+        self.prepare()?;
+        let spinner = progress::spinner("measuring steps and answers");
+        let processes = self.processes();
+        let row = &self.rows[0];
+        let trials: Vec<usize> = (0..processes).collect();
+        let folder = self.args.output.join("trial");
+        if folder.is_dir() {
+            std::fs::remove_dir_all(&folder)
+                .with_context(|| format!("cannot remove `{}`", folder.display()))?;
+        }
+        let cell = |number: usize| Cell::new(&folder, &row.name, number as u64 + 1);
+        cells::all(&trials, processes, |number, slot| {
+            let cell = cell(*number);
+            self.write_recipe(row, &cell, (1.0, slot), Some(MEASURED.0))?;
+            cell.part("train", |log| call(&self.train(&cell), log, &self.cancel))?;
+            let (policy, text_first) = row.asked()?;
+            let ask = self.ask(&cell, (&policy, text_first), ASKED);
+            cell.part("eval", |log| {
+                call(&words(ask.iter().chain(&["POPE".to_owned()])), log, &self.cancel)
+            })
+        })?;
+        let measured = self.measured(row, &cell(0))?;
+        spinner.finish_and_clear();
+        let model = Model::Files { dir: self.start_of(1), weights: self.start_of(1) };
+        let config = model.config()?;
+        let shapes = config.tensor_shapes();
+        let parameters: usize =
+            shapes.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+        let sizes = Sizes {
+            layers: config.text.num_hidden_layers,
+            vision_tokens: config.num_vision_tokens,
+            parameters: parameters as u64,
+            asked: self.num_questions()?,
+        };
+        Plan::make(self.args, self.rows, (processes, sizes), measured)
+    }
+
+    /// Counts the questions that every model is asked.
+    fn num_questions(&self) -> Result<usize> {
+        let found = eval::catalog(&self.world().join("test"));
+        let paths = found.into_iter().filter_map(|found| found.path);
+        paths
+            .map(|path| {
+                let dataset = eval::Dataset::open(&path, eval::MissingValues::default())?;
+                // `MMBench` counts a question once and asks it in every rotation.
+                let rotations = if dataset.family == eval::Family::MmBench { 4 } else { 1 };
+                Ok(dataset.questions.len().min(self.args.questions * rotations))
+            })
+            .sum()
+    }
+
+    /// Reads what a trial took.
+    fn measured(&self, row: &Row, cell: &Cell) -> Result<Measured> {
+        let path = cell.trained().join("metrics.jsonl");
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read `{}`", path.display()))?;
+        let steps: Vec<StepMetrics> =
+            text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let (mut captions, mut instructions) = (0.0_f64, 0.0_f64);
+        for phase in row.phases()? {
+            let times: Vec<f64> = steps
+                .iter()
+                .filter(|step| step.phase == phase.name)
+                .map(|step| step.time)
+                .skip(MEASURED.1)
+                .collect();
+            let [first, .., last] = times[..] else { continue };
+            let seconds = (last - first) / (times.len() - 1) as f64;
+            let is_instruction = phase.stage.kind == train::recipe::StageKind::Instructions;
+            let known = if is_instruction { &mut instructions } else { &mut captions };
+            *known = known.max(seconds);
+        }
+        // A row of one kind has no steps of the other.
+        let (captions, instructions) = (captions.max(1e-3), instructions.max(captions).max(1e-3));
+        let asked = cell.finished("eval").map_or(0.0, |done| done.seconds);
+        let answer = asked / ASKED as f64;
+        Ok(Measured { captions, instructions, answer, spent: self.start.elapsed().as_secs_f64() })
+    }
+
+    /// Does every run, seed after seed, so that what is finished early compares.
+    fn all(&self, plan: &Plan) -> Result<()> {
+        let mut tasks = Vec::new();
+        for seed in 1..=plan.seeds {
+            for (row, planned) in self.rows.iter().zip(&plan.rows) {
+                tasks.push((row, planned, Cell::new(&self.args.output, &row.name, seed)));
+            }
+        }
+        let bar = progress::things("runs", tasks.len() as u64);
+        cells::all(&tasks, plan.processes, |(row, planned, cell), slot| {
+            self.write_recipe(row, cell, (plan.share, slot), None)?;
+            cell.part("train", |log| call(&self.train(cell), log, &self.cancel))?;
+            let asked = (planned.policy.as_str(), planned.text_first);
+            cell.part("eval", |log| {
+                call(&self.ask(cell, asked, plan.questions), log, &self.cancel)
+            })?;
+            cell.part("probe", |log| call(&self.probe(cell, planned), log, &self.cancel))?;
+            bar.inc(1);
+            bar.suspend(|| output::note(&format!("{}, seed {}: finished", row.label, cell.seed)));
+            Ok(())
+        })?;
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    /// Writes the recipe of a run beside it.
+    fn write_recipe(
+        &self,
+        row: &Row,
+        cell: &Cell,
+        (share, slot): (f64, usize),
+        steps: Option<u64>,
+    ) -> Result<()> {
+        // Features are kept by what they are of; only, two processes must not write one file.
+        let features = self.args.output.join("features").join(slot.to_string());
+        let run = RunOf {
+            seed: cell.seed,
+            share,
+            world: &self.world(),
+            start: &self.start_of(if steps.is_some() { 1 } else { cell.seed }),
+            features: &features,
+        };
+        let mut recipe = row.recipe(&run)?;
+        for phase in &mut recipe.phases {
+            if let (Some(schedule), Some(steps)) = (&mut phase.schedule, steps) {
+                (schedule.steps, schedule.warmup_steps) = (steps, 1);
+            }
+        }
+        cell.put(&cell.recipe(), &recipe.to_toml()?)
+    }
+
+    fn train(&self, cell: &Cell) -> Vec<String> {
+        let (recipe, trained) = (cell.recipe(), cell.trained());
+        let mut line = words(["train", &recipe.display().to_string(), "--output"]);
+        line.push(trained.display().to_string());
+        line.extend(words(["--threads", &self.threads().to_string()]));
+        if trained.is_dir() {
+            line.push("--resume".to_owned());
+        }
+        line
+    }
+
+    fn ask(&self, cell: &Cell, (policy, text_first): (&str, bool), limit: usize) -> Vec<String> {
+        let path = |path: &Path| path.display().to_string();
+        let mut line = words(["eval", "--model", &path(&cell.trained())]);
+        line.extend(words(["--data", &path(&self.world().join("test"))]));
+        line.extend(words(["--output", &path(&cell.answers()), "--limit", &limit.to_string()]));
+        line.extend(words(["--attention", policy, "--max-new-tokens", MAX_NEW_TOKENS]));
+        line.extend(words(["--original-images", "--wrong", "20"]));
+        line.extend(words(["--threads", &self.threads().to_string()]));
+        if text_first {
+            line.push("--text-first".to_owned());
+        }
+        line
+    }
+
+    fn probe(&self, cell: &Cell, planned: &PlannedRow) -> Vec<String> {
+        let path = |path: &Path| path.display().to_string();
+        let mut line = words(["probe", "--model", &path(&cell.trained())]);
+        line.extend(words(["--attention", &planned.policy, "--output", &path(&cell.probe())]));
+        line.extend(words(["--pictures", &self.args.pictures.to_string()]));
+        line.extend(words(["--threads", &self.threads().to_string()]));
+        if planned.text_first {
+            line.push("--text-first".to_owned());
+        }
+        line
+    }
+}
+
+fn words<T: ToString>(words: impl IntoIterator<Item = T>) -> Vec<String> {
+    words.into_iter().map(|word| word.to_string()).collect()
+}

@@ -1,0 +1,298 @@
+//! How many steps fit into the time: measured, not guessed.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use train::recipe::StageKind;
+
+use super::rows::{Row, share_of};
+use crate::args::Table1Args;
+use crate::report::Failure;
+
+/// The share of the time that is planned with: the rest is for what nobody can foresee.
+const CAREFUL: f64 = 0.95;
+/// A phase of fewer steps is not worth its while.
+const LEAST_STEPS: u64 = 20;
+
+/// How long things take, while as many models as planned are at work at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Measured {
+    /// A step of captions.
+    pub(super) captions: f64,
+    /// A step of instructions.
+    pub(super) instructions: f64,
+    /// An answer.
+    pub(super) answer: f64,
+    /// Making the world, the models to start with, and these measurements.
+    pub(super) spent: f64,
+}
+
+impl Measured {
+    fn step(&self, kind: StageKind) -> f64 {
+        if kind == StageKind::Instructions { self.instructions } else { self.captions }
+    }
+}
+
+/// A phase of a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct PlannedPhase {
+    pub(super) name: String,
+    pub(super) steps: u64,
+    pub(super) seconds: f64,
+}
+
+/// A row of the table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct PlannedRow {
+    pub(super) name: String,
+    pub(super) label: String,
+    /// Who reads whom when it is asked.
+    pub(super) policy: String,
+    /// Whether it is asked with the text first.
+    pub(super) text_first: bool,
+    pub(super) phases: Vec<PlannedPhase>,
+}
+
+impl PlannedRow {
+    /// Returns the seconds of training.
+    pub(super) fn seconds(&self) -> f64 {
+        self.phases.iter().map(|phase| phase.seconds).sum()
+    }
+
+    /// Returns the steps of all phases.
+    pub(super) fn steps(&self) -> u64 {
+        self.phases.iter().map(|phase| phase.steps).sum()
+    }
+}
+
+/// What is done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Plan {
+    pub(super) hours: f64,
+    pub(super) seeds: u64,
+    pub(super) processes: usize,
+    /// Which share of the recipes' steps every phase has.
+    pub(super) share: f64,
+    pub(super) questions: usize,
+    pub(super) pictures: usize,
+    pub(super) encoder: String,
+    pub(super) layers: usize,
+    pub(super) vision_tokens: usize,
+    pub(super) parameters: u64,
+    pub(super) measured: Measured,
+    pub(super) rows: Vec<PlannedRow>,
+}
+
+/// What the model is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub(super) layers: usize,
+    pub(super) vision_tokens: usize,
+    pub(super) parameters: u64,
+    /// How many questions every model is asked.
+    pub(super) asked: usize,
+}
+
+impl Plan {
+    /// Plans as many steps as fit, the same share of every phase's.
+    ///
+    /// # Errors
+    /// If too few fit.
+    pub(super) fn make(
+        args: &Table1Args,
+        rows: &[Row],
+        (processes, sizes): (usize, Sizes),
+        measured: Measured,
+    ) -> Result<Self> {
+        let mut full = 0.0;
+        let mut shortest = u64::MAX;
+        for row in rows {
+            for phase in row.phases()? {
+                full += phase.schedule.steps as f64 * measured.step(phase.stage.kind);
+                shortest = shortest.min(phase.schedule.steps);
+            }
+        }
+        let runs = rows.len() as f64 * args.seeds as f64;
+        let at_once = processes as f64;
+        let full = full * args.seeds as f64 / at_once;
+        let asked = runs * sizes.asked as f64 * measured.answer / at_once;
+        let room = args.hours * 3600.0 * CAREFUL - measured.spent - asked;
+        let share = (room / full).min(1.0);
+        if share * (shortest as f64) < LEAST_STEPS as f64 {
+            let least = full * LEAST_STEPS as f64 / shortest as f64 + measured.spent + asked;
+            let hours = least / 3600.0 / CAREFUL;
+            let message = format!(
+                "{} hours are too few for {} rows and {} seeds",
+                args.hours,
+                rows.len(),
+                args.seeds
+            );
+            let hint = format!(
+                "it takes {hours:.1} hours at least; fewer --rows, --seeds or --questions take less"
+            );
+            return Err(Failure::new(message).hint(hint).into());
+        }
+        let rows = rows.iter().map(|row| planned(row, share, measured)).collect::<Result<_>>()?;
+        Ok(Self {
+            hours: args.hours,
+            seeds: args.seeds,
+            processes,
+            share,
+            questions: args.questions,
+            pictures: args.pictures,
+            encoder: args.encoder.clone(),
+            layers: sizes.layers,
+            vision_tokens: sizes.vision_tokens,
+            parameters: sizes.parameters,
+            measured,
+            rows,
+        })
+    }
+
+    /// Reads the plan of a run, none if there is none yet.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) fn read(path: &Path) -> Result<Option<Self>> {
+        let read = || format!("cannot read `{}`", path.display());
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let text = fs::read_to_string(path).with_context(read)?;
+        Ok(Some(serde_json::from_str(&text).with_context(read)?))
+    }
+
+    /// Refuses to go on with another plan.
+    ///
+    /// # Errors
+    /// If something else was asked for.
+    pub(super) fn check(&self, args: &Table1Args, rows: &[Row]) -> Result<()> {
+        let names =
+            |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(",");
+        let pairs = [
+            ("hours", self.hours.to_string(), args.hours.to_string()),
+            ("seeds", self.seeds.to_string(), args.seeds.to_string()),
+            ("questions", self.questions.to_string(), args.questions.to_string()),
+            ("pictures", self.pictures.to_string(), args.pictures.to_string()),
+            ("encoder", self.encoder.clone(), args.encoder.clone()),
+            (
+                "rows",
+                names(&mut self.rows.iter().map(|row| &row.name)),
+                names(&mut rows.iter().map(|row| &row.name)),
+            ),
+        ];
+        for (option, known, wanted) in pairs {
+            if known != wanted {
+                let message = format!(
+                    "the run in `{}` was begun with --{option} {known}, this one has {wanted}",
+                    args.output.display()
+                );
+                return Err(Failure::new(message)
+                    .hint("give the same again to go on, or choose another --output")
+                    .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the plan as text.
+    pub(super) fn text(&self) -> String {
+        let Measured { captions, instructions, answer, .. } = self.measured;
+        let mut out = format!(
+            "{} rows x {} seeds, {} at once, {:.1} % of the recipes' steps: {:.2} s a step of \
+             captions, {:.2} s of instructions, {:.3} s an answer\n\n",
+            self.rows.len(),
+            self.seeds,
+            self.processes,
+            100.0 * self.share,
+            captions,
+            instructions,
+            answer,
+        );
+        let base = self.rows.first().map_or(1.0, PlannedRow::seconds).max(1e-9);
+        for row in &self.rows {
+            let phases: Vec<String> =
+                row.phases.iter().map(|phase| format!("{} {}", phase.name, phase.steps)).collect();
+            let seconds = row.seconds();
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                out,
+                "{:<24} {:>6.2} h {:>5.1} x   {}",
+                row.label,
+                seconds / 3600.0,
+                seconds / base,
+                phases.join(", ")
+            );
+        }
+        out
+    }
+}
+
+fn planned(row: &Row, share: f64, measured: Measured) -> Result<PlannedRow> {
+    let phase = |phase: train::recipe::Phase| {
+        let steps = share_of(phase.schedule.steps, share);
+        let seconds = steps as f64 * measured.step(phase.stage.kind);
+        PlannedPhase { name: phase.name, steps, seconds }
+    };
+    let (policy, text_first) = row.asked()?;
+    let phases = row.phases()?.into_iter().map(phase).collect();
+    let (name, label) = (row.name.clone(), row.label.clone());
+    Ok(PlannedRow { name, label, policy, text_first, phases })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Cli;
+    use crate::args::Command;
+    use crate::table1::rows::rows;
+    use clap::Parser;
+
+    fn args(more: &[&str]) -> Table1Args {
+        let line = ["aki", "table1"].iter().chain(more);
+        match Cli::try_parse_from(line).unwrap().command {
+            Command::Table1(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn plan(more: &[&str]) -> Result<Plan> {
+        let args = args(more);
+        let measured = Measured { captions: 0.5, instructions: 1.0, answer: 0.01, spent: 100.0 };
+        let sizes = Sizes { layers: 4, vision_tokens: 32, parameters: 1, asked: 3900 };
+        Plan::make(&args, &rows(&args).unwrap(), (2, sizes), measured)
+    }
+
+    #[test]
+    fn a_plan_fills_its_time_and_gives_every_phase_of_a_kind_the_same_steps() {
+        let plan = plan(&["--hours", "10"]).unwrap();
+        let training: f64 = plan.rows.iter().map(PlannedRow::seconds).sum::<f64>() * 3.0 / 2.0;
+        let asking = 24.0 * 3900.0 * 0.01 / 2.0;
+        let whole = training + asking + 100.0;
+        assert!((whole - 36_000.0 * CAREFUL).abs() < 100.0, "{whole}");
+        let mut steps: Vec<u64> =
+            plan.rows.iter().flat_map(|row| &row.phases).map(|phase| phase.steps).collect();
+        steps.dedup();
+        assert_eq!(steps.len(), 1);
+        let dot = plan.rows.iter().find(|row| row.name == "dot").unwrap();
+        assert_eq!(dot.steps(), 2 * plan.rows[0].steps());
+        assert!(plan.text().contains("2.0 x"), "{}", plan.text());
+    }
+
+    #[test]
+    fn too_little_time_is_refused_with_how_much_it_takes() {
+        let error = plan(&["--hours", "0.2"]).unwrap_err();
+        assert_eq!(error.to_string(), "0.2 hours are too few for 8 rows and 3 seeds");
+    }
+
+    #[test]
+    fn another_plan_is_not_gone_on_with() {
+        let known = plan(&["--hours", "10"]).unwrap();
+        let other = args(&["--hours", "10", "--seeds", "4"]);
+        let error = known.check(&other, &rows(&other).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("was begun with --seeds 3, this one has 4"), "{error}");
+    }
+}

@@ -1,0 +1,432 @@
+//! The table, the tests, and what explains them: from raw logs to Markdown and a page.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use eval::PAPER;
+
+use super::page::{Block, Line, html, markdown, svg};
+use super::results::{Answer, Gain, Question, Results, RowResult};
+use super::rows::BASELINE;
+use super::statistics::{Mean, mean};
+use crate::probe::{Probe, Read};
+
+/// The row that is explained.
+const EXPLAINED: &str = "mma";
+/// A category with fewer questions says too little.
+const LEAST_QUESTIONS: usize = 20;
+/// How many categories are shown from either end.
+const SHOWN: usize = 10;
+/// The points of a line of losses.
+const POINTS: usize = 120;
+/// Up to so many words a question is short, and up to so many middling.
+const WORDS: [usize; 2] = [8, 14];
+
+/// Writes `table1.md`, `table1.html` and the figures.
+///
+/// # Errors
+/// If a log cannot be read, or a file not written.
+pub(super) fn write(output: &Path, beside: &[Results]) -> Result<()> {
+    let results = Results::read(output)?;
+    let blocks = blocks(&results, output, beside);
+    let title = "Table 1 in miniature";
+    let images = output.join("images");
+    fs::create_dir_all(&images)
+        .with_context(|| format!("cannot make directory `{}`", images.display()))?;
+    let put = |path: std::path::PathBuf, text: String| {
+        fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))
+    };
+    for block in &blocks {
+        if let Block::Figure { name, .. } = block {
+            put(images.join(format!("{name}.svg")), svg(block))?;
+        }
+    }
+    put(output.join("table1.md"), markdown(title, &blocks, "images"))?;
+    put(output.join("table1.html"), html(title, &blocks))
+}
+
+fn blocks(results: &Results, output: &Path, beside: &[Results]) -> Vec<Block> {
+    let mut blocks = vec![introduction(results)];
+    blocks.extend(table(results));
+    blocks.extend(tests(results));
+    blocks.extend(kinds(results));
+    blocks.extend(complexity(results));
+    blocks.extend(probes(results));
+    blocks.extend(sizes(results, beside));
+    blocks.extend(losses(results));
+    blocks.extend(reproduce(results, output));
+    blocks
+}
+
+fn introduction(results: &Results) -> Block {
+    let plan = &results.plan;
+    let finished: usize = results.rows.iter().map(|row| row.runs.len()).sum();
+    let all = plan.rows.len() as u64 * plan.seeds;
+    Block::Text(format!(
+        "{finished} of {all} runs are finished: {} rows, {} seeds each, planned for {} hours. Every run has \
+         {} parameters ({} decoder layers, {} vision tokens), begins with the vision encoder of `{}`, \
+         frozen, and everything else from the same random numbers in every row of a seed. Every phase \
+         of a kind has the same data and the same number of steps: {:.1} % of the recipes'. Everything \
+         below was computed from the logs in the run's folder.",
+        plan.rows.len(),
+        plan.seeds,
+        plan.hours,
+        plan.parameters,
+        plan.layers,
+        plan.vision_tokens,
+        plan.encoder,
+        100.0 * plan.share,
+    ))
+}
+
+/// Returns a mean with its interval.
+fn shown(mean: Option<Mean>) -> String {
+    match mean {
+        None => String::new(),
+        Some(Mean { mean, interval: None }) => format!("{mean:.1}"),
+        Some(Mean { mean, interval: Some(interval) }) => format!("{mean:.1} ± {interval:.1}"),
+    }
+}
+
+/// Returns the mean with its sign.
+fn signed(mean: Mean) -> String {
+    let sign = if mean.mean > 0.0 { "+" } else { "" };
+    format!("{sign}{}", shown(Some(mean)))
+}
+
+fn texts<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).into()
+}
+
+/// Returns the mean over columns of the share of the best possible, of 100, of every run.
+fn overall(row: &RowResult) -> Option<Mean> {
+    let of_run = |headlines: &std::collections::BTreeMap<String, f64>| {
+        let shares: Vec<f64> = PAPER
+            .iter()
+            .filter_map(|paper| Some(100.0 * headlines.get(paper.column)? / paper.best))
+            .collect();
+        mean(&shares).map(|mean| mean.mean)
+    };
+    let values: Vec<f64> = row.runs.iter().filter_map(|run| of_run(&run.headlines)).collect();
+    mean(&values)
+}
+
+fn table(results: &Results) -> Vec<Block> {
+    let head = ["row", "seeds", "steps", "time"].into_iter();
+    let head = head.chain(PAPER.iter().map(|paper| paper.column)).chain(["mean"]);
+    let seconds = |row: &RowResult| {
+        row.runs.iter().map(|run| run.seconds).sum::<f64>() / row.runs.len().max(1) as f64
+    };
+    let base = results.baseline().map(seconds).filter(|seconds| *seconds > 0.0);
+    let line = |row: &RowResult| {
+        let time = base.map_or_else(
+            || format!("{:.2} h", seconds(row) / 3600.0),
+            |base| format!("{:.1} x", seconds(row) / base),
+        );
+        let count = row.runs.len().to_string();
+        let mut cells = vec![row.row.label.clone(), count, row.row.steps().to_string(), time];
+        cells.extend(PAPER.iter().map(|paper| shown(row.mean(paper.column))));
+        cells.push(shown(overall(row)));
+        cells
+    };
+    let rows = results.rows.iter().filter(|row| !row.runs.is_empty()).map(line).collect();
+    let note = "Means over seeds with 95 % confidence intervals (Student's distribution); time is that \
+                of training, beside the causal row's; the last column is the mean of all columns, \
+                each of the best that it can be. LLaVA-W, MM-Vet and MathV-mini are scored without a \
+                judge here, by the rules of `aki score`, and do not compare with the paper's.";
+    vec![
+        Block::Heading("The table".to_owned()),
+        Block::Table { head: head.map(str::to_owned).collect(), rows },
+        Block::Text(note.to_owned()),
+        Block::Text(verdict(results)),
+    ]
+}
+
+/// Says in how many columns the explained row is above the baseline.
+fn verdict(results: &Results) -> String {
+    let (Some(row), Some(base)) = (results.row(EXPLAINED), results.baseline()) else {
+        return "The rows to be compared are not finished.".to_owned();
+    };
+    let (mut above, mut below, mut all) = (0, 0, 0);
+    for paper in &PAPER {
+        if let (Some(ours), Some(theirs)) = (row.mean(paper.column), base.mean(paper.column)) {
+            all += 1;
+            above += usize::from(ours.mean > theirs.mean);
+            below += usize::from(ours.mean < theirs.mean);
+        }
+    }
+    let gain = row.gain(base, &|_, _| true);
+    let over_all = gain.map_or_else(String::new, |gain| {
+        let is_sure = if gain.p < 0.05 { "" } else { ", which may be chance" };
+        format!(
+            " Over all {} questions the difference is {} points (p = {:.4}{is_sure}).",
+            gain.questions,
+            signed(gain.over_seeds),
+            gain.p
+        )
+    });
+    format!(
+        "{} is above the causal row in {above} of {all} columns and below it in {below}.{over_all}",
+        row.row.label
+    )
+}
+
+fn gain_cells(gain: &Gain) -> [String; 3] {
+    [signed(gain.over_seeds), gain.questions.to_string(), format!("{:.4}", gain.p)]
+}
+
+fn tests(results: &Results) -> Vec<Block> {
+    let Some(base) = results.baseline() else { return Vec::new() };
+    let benchmarks: BTreeSet<&str> = base
+        .runs
+        .iter()
+        .flat_map(|run| run.answers.keys().map(|(benchmark, _)| benchmark.as_str()))
+        .collect();
+    let mut rows = Vec::new();
+    for row in results.rows.iter().filter(|row| row.row.name != BASELINE) {
+        if let Some(gain) = row.gain(base, &|_, _| true) {
+            let name = [row.row.label.clone(), "all".to_owned()];
+            rows.push(name.into_iter().chain(gain_cells(&gain)).collect());
+        }
+        for benchmark in &benchmarks {
+            let wanted = |question: &Question, _: &Answer| question.0 == *benchmark;
+            if let Some(gain) = row.gain(base, &wanted) {
+                let name = [row.row.label.clone(), (*benchmark).to_owned()];
+                rows.push(name.into_iter().chain(gain_cells(&gain)).collect());
+            }
+        }
+    }
+    vec![
+        Block::Heading("Paired tests against the causal row".to_owned()),
+        Block::Text(
+            "The difference of mean scores, of 100, of runs with the same seed, with its interval over \
+             seeds; p: how often turning the signs of the questions' differences at random makes as \
+             large a difference. The tests are many: of those where nothing differs, one in twenty \
+             has p below 0.05."
+                .to_owned(),
+        ),
+        Block::Table { head: texts(["row", "benchmark", "difference", "questions", "p"]), rows },
+    ]
+}
+
+/// Shows which categories gain and lose most.
+fn kinds(results: &Results) -> Vec<Block> {
+    let (Some(row), Some(base)) = (results.row(EXPLAINED), results.baseline()) else {
+        return Vec::new();
+    };
+    let names: BTreeSet<(&str, &str)> = row
+        .runs
+        .iter()
+        .flat_map(|run| &run.answers)
+        .map(|(question, answer)| (question.0.as_str(), answer.category.as_str()))
+        .collect();
+    let mut gains = Vec::new();
+    for (benchmark, category) in names {
+        let wanted = |question: &Question, answer: &Answer| {
+            question.0 == benchmark && answer.category == category
+        };
+        let Some(gain) = row.gain(base, &wanted) else { continue };
+        if gain.questions >= LEAST_QUESTIONS {
+            let (causal, own) = (base.share(&wanted), row.share(&wanted));
+            gains.push((benchmark, category, causal, own, gain));
+        }
+    }
+    gains.sort_by(|a, b| b.4.over_seeds.mean.total_cmp(&a.4.over_seeds.mean));
+    let count = gains.len();
+    let is_end = |at: usize| at < SHOWN || at + SHOWN >= count;
+    let rows = gains.into_iter().enumerate().filter(|(at, _)| is_end(*at)).map(|(_, line)| {
+        let (benchmark, category, causal, own, gain) = line;
+        let cells = [format!("{benchmark}, {category}"), shown(causal), shown(own)];
+        cells.into_iter().chain(gain_cells(&gain)).collect()
+    });
+    vec![
+        Block::Heading("Which kinds of question gain".to_owned()),
+        Block::Text(format!(
+            "Categories with at least {LEAST_QUESTIONS} questions, from the largest gain of MMA over \
+             the causal row to the largest loss; the first and the last {SHOWN}."
+        )),
+        Block::Table {
+            head: texts(["category", "causal", "MMA", "difference", "questions", "p"]),
+            rows: rows.collect(),
+        },
+    ]
+}
+
+/// Shows how the gain goes with the length of questions.
+fn complexity(results: &Results) -> Vec<Block> {
+    let (Some(row), Some(base)) = (results.row(EXPLAINED), results.baseline()) else {
+        return Vec::new();
+    };
+    let [short, middling] = WORDS;
+    let mut rows = Vec::new();
+    for (name, range) in [
+        (format!("up to {short} words"), 0..short + 1),
+        (format!("{} to {middling} words", short + 1), short + 1..middling + 1),
+        (format!("more than {middling} words"), middling + 1..usize::MAX),
+    ] {
+        let wanted = |question: &Question, _: &Answer| {
+            results.words.get(question).is_some_and(|words| range.contains(words))
+        };
+        let Some(gain) = row.gain(base, &wanted) else { continue };
+        let cells = [name, shown(base.share(&wanted)), shown(row.share(&wanted))];
+        rows.push(cells.into_iter().chain(gain_cells(&gain)).collect());
+    }
+    vec![
+        Block::Heading("Short questions and long ones".to_owned()),
+        Block::Table {
+            head: texts(["question", "causal", "MMA", "difference", "questions", "p"]),
+            rows,
+        },
+    ]
+}
+
+/// Returns the mean of a figure over the seeds of a row, in one layer.
+fn of_layer(row: &RowResult, layer: usize, figure: &dyn Fn(&Probe, usize) -> f64) -> Option<Mean> {
+    let probes = row.runs.iter().filter_map(|run| run.probe.as_ref());
+    let values: Vec<f64> = probes
+        .filter(|probe| layer < probe.layers.len())
+        .map(|probe| 100.0 * figure(probe, layer))
+        .collect();
+    mean(&values)
+}
+
+/// Takes a figure out of what was read.
+type FigureOf = fn(&Read) -> f64;
+
+fn probes(results: &Results) -> Vec<Block> {
+    let probes =
+        || results.rows.iter().flat_map(|row| &row.runs).filter_map(|run| run.probe.as_ref());
+    let Some(first) = probes().next() else { return Vec::new() };
+    let mut blocks = vec![
+        Block::Heading("What image tokens know of the thing that is asked for".to_owned()),
+        Block::Text(format!(
+            "A linear rule (ridge regression, its penalty chosen on a fifth of what is learned) from all image \
+             tokens of a layer to the thing that `What color is the star?` asks for, learned from {} \
+             pictures that are kept for tests and tested on {} others; and to another thing in the same \
+             picture. Always saying the most common is right in {:.0} % (colour) and {:.0} % (size); \
+             place is the explained share of the variance. `input` is what the connector makes, which \
+             no policy can change.",
+            first.learned,
+            first.tested,
+            100.0 * first.chance.color,
+            100.0 * first.chance.size,
+        )),
+    ];
+    let figures: [(&str, fn(&Read) -> f64); 3] =
+        [("colour", |read| read.color), ("place", |read| read.place), ("size", |read| read.size)];
+    let with_probes =
+        || results.rows.iter().filter(|row| row.runs.iter().any(|run| run.probe.is_some()));
+    for (name, figure) in figures {
+        let mut head = vec![format!("{name}, %")];
+        head.extend(first.layers.iter().map(|layer| layer.name.clone()));
+        let mut rows = Vec::new();
+        let mut lines: Vec<Line> = Vec::new();
+        for row in with_probes() {
+            let asked = |probe: &Probe, at: usize| figure(&probe.layers[at].asked);
+            let other = |probe: &Probe, at: usize| figure(&probe.layers[at].other);
+            let line = |figure: &dyn Fn(&Probe, usize) -> f64| -> Vec<Option<Mean>> {
+                (0..first.layers.len()).map(|layer| of_layer(row, layer, figure)).collect()
+            };
+            let (asked, other) = (line(&asked), line(&other));
+            let points = asked.iter().enumerate();
+            let points = points.filter_map(|(at, mean)| Some((at as f64, (*mean)?.mean)));
+            lines.push((row.row.label.clone(), points.collect()));
+            for (label, means) in [
+                (row.row.label.clone(), asked),
+                (format!("{}, another thing", row.row.label), other),
+            ] {
+                rows.push(std::iter::once(label).chain(means.into_iter().map(shown)).collect());
+            }
+        }
+        blocks.push(Block::Figure {
+            name: format!("table1-probe-{name}"),
+            x: "layer".to_owned(),
+            y: format!("{name} of the thing that is asked for, %"),
+            lines,
+        });
+        blocks.push(Block::Table { head, rows });
+    }
+    blocks
+}
+
+/// Shows the gain beside that of models of other sizes.
+fn sizes(results: &Results, beside: &[Results]) -> Vec<Block> {
+    if beside.is_empty() {
+        return Vec::new();
+    }
+    let line = |results: &Results| {
+        let gain = results.row(EXPLAINED)?.gain(results.baseline()?, &|_, _| true)?;
+        let (layers, tokens) = (results.plan.layers, results.plan.vision_tokens);
+        let name = format!("{layers} layers, {tokens} vision tokens");
+        let steps = results.plan.rows.first().map_or(0, super::plan::PlannedRow::steps);
+        let cells = [name, results.plan.parameters.to_string(), steps.to_string()];
+        Some(cells.into_iter().chain(gain_cells(&gain)).collect())
+    };
+    let rows = std::iter::once(results).chain(beside).filter_map(line).collect();
+    vec![
+        Block::Heading("Other sizes".to_owned()),
+        Block::Text("The gain of MMA over the causal row, over all questions.".to_owned()),
+        Block::Table {
+            head: texts(["model", "parameters", "steps", "difference", "questions", "p"]),
+            rows,
+        },
+    ]
+}
+
+/// Draws the losses of every row, the mean over seeds, smoothed.
+fn losses(results: &Results) -> Vec<Block> {
+    let lines: Vec<Line> = results
+        .rows
+        .iter()
+        .filter(|row| !row.runs.is_empty())
+        .map(|row| {
+            let last = row.runs.iter().filter_map(|run| run.losses.last()).map(|(step, _)| *step);
+            let last = last.max().unwrap_or(1).max(1);
+            let wide = last.div_ceil(POINTS as u64).max(1);
+            let mut sums = vec![(0.0, 0_u32); last.div_ceil(wide) as usize];
+            for (step, loss) in row.runs.iter().flat_map(|run| &run.losses) {
+                let sum = &mut sums[((step.max(&1) - 1) / wide) as usize];
+                *sum = (sum.0 + loss, sum.1 + 1);
+            }
+            let points = sums.iter().enumerate().filter(|(_, (_, count))| *count > 0);
+            let points = points.map(|(at, (sum, count))| {
+                ((at as f64 + 0.5) * wide as f64, sum / f64::from(*count))
+            });
+            (row.row.label.clone(), points.collect())
+        })
+        .collect();
+    vec![
+        Block::Heading("Learning curves".to_owned()),
+        Block::Figure {
+            name: "table1-losses".to_owned(),
+            x: "step".to_owned(),
+            y: "training loss, mean over seeds".to_owned(),
+            lines,
+        },
+        Block::Text(
+            "Losses of different orders do not compare: with the text first a caption is learned without \
+             the image."
+                .to_owned(),
+        ),
+    ]
+}
+
+fn reproduce(results: &Results, output: &Path) -> Vec<Block> {
+    let example = results.rows.iter().find(|row| !row.runs.is_empty());
+    let name = example.map_or("causal", |row| row.row.name.as_str());
+    let folder = output.display();
+    vec![
+        Block::Heading("Doing it again".to_owned()),
+        Block::Text(format!(
+            "`aki table1 --hours {} --seeds {}` does all of it and goes on where it was stopped. One run \
+             alone: `aki train {folder}/runs/{name}/seed-1/recipe.toml --output again` gives the same \
+             weights on the same machine. `runs/ROW/seed-N` has the recipe, `train/metrics.jsonl`, every \
+             answer (`eval/*/predictions.jsonl`), every score (`eval/scored.jsonl`) and the probe \
+             (`probe.json`); `plan.json` has what was measured and planned; `aki table1 --report` makes \
+             this page of them.",
+            results.plan.hours, results.plan.seeds,
+        )),
+    ]
+}

@@ -1,0 +1,214 @@
+//! What the runs left behind: read from their raw logs alone.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use eval::report::Report;
+use serde::Deserialize;
+use train::run::StepMetrics;
+
+use super::cells::Cell;
+use super::plan::{Plan, PlannedRow};
+use super::rows::BASELINE;
+use super::statistics::{Mean, by_chance, mean};
+use crate::probe::Probe;
+use crate::report::Failure;
+
+/// A question: the benchmark and the index.
+pub(super) type Question = (String, String);
+
+/// What became of an answer.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Answer {
+    benchmark: String,
+    index: String,
+    /// The category.
+    pub(super) category: String,
+    /// From 0 to 1.
+    pub(super) score: f64,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub(super) struct RunResult {
+    pub(super) seed: u64,
+    /// The numbers of the paper's columns.
+    pub(super) headlines: BTreeMap<String, f64>,
+    pub(super) answers: BTreeMap<Question, Answer>,
+    /// How long training took.
+    pub(super) seconds: f64,
+    pub(super) probe: Option<Probe>,
+    /// Steps and losses.
+    pub(super) losses: Vec<(u64, f64)>,
+}
+
+/// The runs of a row.
+#[derive(Clone, Debug)]
+pub(super) struct RowResult {
+    pub(super) row: PlannedRow,
+    pub(super) runs: Vec<RunResult>,
+}
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub(super) struct Results {
+    pub(super) plan: Plan,
+    pub(super) rows: Vec<RowResult>,
+    /// How many words each question has.
+    pub(super) words: BTreeMap<Question, usize>,
+}
+
+/// How a row differs from another one.
+#[derive(Clone, Debug)]
+pub(super) struct Gain {
+    /// Over the seeds that both have, of 100.
+    pub(super) over_seeds: Mean,
+    /// By turning the signs of the questions' differences, each the mean over seeds.
+    pub(super) p: f64,
+    pub(super) questions: usize,
+}
+
+impl Results {
+    /// Reads the logs of a run of `aki table1`.
+    ///
+    /// # Errors
+    /// If there are none, or one is broken.
+    pub(super) fn read(output: &Path) -> Result<Self> {
+        let Some(plan) = Plan::read(&output.join("plan.json"))? else {
+            let failure = Failure::new(format!("`{}` holds no plan.json", output.display()));
+            return Err(failure.hint("`aki table1 --output DIR` makes one").into());
+        };
+        let mut rows = Vec::new();
+        let mut words = BTreeMap::new();
+        for row in &plan.rows {
+            let cells = (1..=plan.seeds).map(|seed| Cell::new(output, &row.name, seed));
+            let mut runs = Vec::new();
+            for cell in cells.filter(|cell| cell.finished("eval").is_some()) {
+                runs.push(run(&cell)?);
+                if words.is_empty() {
+                    words = count_words(&cell.answers())?;
+                }
+            }
+            rows.push(RowResult { row: row.clone(), runs });
+        }
+        if rows.iter().all(|row| row.runs.is_empty()) {
+            let failure = Failure::new(format!("no run in `{}` is finished", output.display()));
+            return Err(failure.hint("the same command without --report goes on").into());
+        }
+        Ok(Self { plan, rows, words })
+    }
+
+    /// Returns a row by its name, if it has a finished run.
+    pub(super) fn row(&self, name: &str) -> Option<&RowResult> {
+        self.rows.iter().find(|row| row.row.name == name && !row.runs.is_empty())
+    }
+
+    /// Returns the row that others are compared with.
+    pub(super) fn baseline(&self) -> Option<&RowResult> {
+        self.row(BASELINE)
+    }
+}
+
+impl RowResult {
+    /// Returns the mean of a column over seeds.
+    pub(super) fn mean(&self, column: &str) -> Option<Mean> {
+        let values: Vec<f64> =
+            self.runs.iter().filter_map(|run| run.headlines.get(column).copied()).collect();
+        mean(&values)
+    }
+
+    /// Returns the share of right answers, of 100, to questions that are wanted.
+    pub(super) fn share(&self, wanted: &dyn Fn(&Question, &Answer) -> bool) -> Option<Mean> {
+        let of_run = |run: &RunResult| {
+            let scores: Vec<f64> = run
+                .answers
+                .iter()
+                .filter(|(question, answer)| wanted(question, answer))
+                .map(|(_, answer)| answer.score)
+                .collect();
+            (!scores.is_empty()).then(|| 100.0 * scores.iter().sum::<f64>() / scores.len() as f64)
+        };
+        mean(&self.runs.iter().filter_map(of_run).collect::<Vec<_>>())
+    }
+
+    /// Compares with another row, on questions that are wanted and seeds that both have.
+    pub(super) fn gain(
+        &self,
+        other: &Self,
+        wanted: &dyn Fn(&Question, &Answer) -> bool,
+    ) -> Option<Gain> {
+        let mut questions: BTreeMap<&Question, (f64, usize)> = BTreeMap::new();
+        let mut seeds = Vec::new();
+        for run in &self.runs {
+            let Some(base) = other.runs.iter().find(|base| base.seed == run.seed) else { continue };
+            let (mut sum, mut count) = (0.0, 0_usize);
+            for (question, answer) in &run.answers {
+                let Some(known) = base.answers.get(question) else { continue };
+                if !wanted(question, answer) {
+                    continue;
+                }
+                let difference = answer.score - known.score;
+                let entry = questions.entry(question).or_default();
+                *entry = (entry.0 + difference, entry.1 + 1);
+                (sum, count) = (sum + difference, count + 1);
+            }
+            if count > 0 {
+                seeds.push(100.0 * sum / count as f64);
+            }
+        }
+        let differences: Vec<f64> =
+            questions.values().map(|(sum, count)| sum / *count as f64).collect();
+        let over_seeds = mean(&seeds)?;
+        Some(Gain { over_seeds, p: by_chance(&differences), questions: differences.len() })
+    }
+}
+
+fn run(cell: &Cell) -> Result<RunResult> {
+    let path = cell.answers().join("report.json");
+    let broken = || format!("cannot read `{}`", path.display());
+    let report: Report =
+        serde_json::from_slice(&fs::read(&path).with_context(broken)?).with_context(broken)?;
+    let headlines = report.benchmarks.iter().flat_map(|scored| &scored.headlines);
+    let headlines =
+        headlines.filter_map(|headline| Some((headline.column.clone(), headline.value?)));
+    let answers = lines::<Answer>(&cell.answers().join("scored.jsonl"))?.into_iter();
+    let answers =
+        answers.map(|answer| ((answer.benchmark.clone(), answer.index.clone()), answer)).collect();
+    let probe = fs::read(cell.probe()).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    // Lines of validations have no phase.
+    let steps = lines::<serde_json::Value>(&cell.trained().join("metrics.jsonl"))?;
+    let steps =
+        steps.into_iter().filter_map(|line| serde_json::from_value::<StepMetrics>(line).ok());
+    Ok(RunResult {
+        seed: cell.seed,
+        headlines: headlines.collect(),
+        answers,
+        seconds: cell.finished("train").map_or(0.0, |done| done.seconds),
+        probe,
+        losses: steps.map(|step| (step.step, step.training_loss)).collect(),
+    })
+}
+
+fn lines<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let read = || format!("cannot read `{}`", path.display());
+    let text = fs::read_to_string(path).with_context(read)?;
+    let lines = text.lines().filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_str(line).with_context(read)).collect()
+}
+
+/// Counts the words of the questions of every benchmark.
+fn count_words(answers: &Path) -> Result<BTreeMap<Question, usize>> {
+    let mut words = BTreeMap::new();
+    for folder in eval::report::benchmark_folders(answers)? {
+        let benchmark = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for row in lines::<BTreeMap<String, String>>(&folder.join("questions.jsonl"))? {
+            if let (Some(index), Some(question)) = (row.get("index"), row.get("question")) {
+                let count = question.split_whitespace().count();
+                words.insert((benchmark.clone(), index.clone()), count);
+            }
+        }
+    }
+    Ok(words)
+}

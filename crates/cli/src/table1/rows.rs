@@ -1,0 +1,223 @@
+//! The rows of the table: recipes, those of the paper's rows in the program.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use train::data::SegmentOrder;
+use train::recipe::{Phase, Recipe};
+
+use crate::args::Table1Args;
+use crate::report::Failure;
+
+/// A row of the paper's table: name, what the paper calls it, recipe.
+type Paper = (&'static str, &'static str, &'static str);
+
+macro_rules! recipe {
+    ($name:literal) => {
+        include_str!(concat!("../../../../recipes/table1/miniature/", $name, ".toml"))
+    };
+}
+
+/// The rows in the paper's order.
+const PAPER: [Paper; 8] = [
+    ("causal", "(I&T)PT + (I&T)SFT", recipe!("causal")),
+    ("cca", "CCA", recipe!("cca")),
+    ("without-text-image-pt", "(w/o T&I)PT", recipe!("without-text-image-pt")),
+    ("without-image-text-pt", "(w/o I&T)PT", recipe!("without-image-text-pt")),
+    ("without-text-image-sft", "(w/o T&I)SFT", recipe!("without-text-image-sft")),
+    ("without-image-text-sft", "(w/o I&T)SFT", recipe!("without-image-text-sft")),
+    ("dot", "DOT", recipe!("dot")),
+    ("mma", "MMA", recipe!("mma")),
+];
+
+/// The row that others are compared with.
+pub(super) const BASELINE: &str = "causal";
+/// Where the recipes have the world and the model to start with.
+const WORLD: &str = "worlds/miniature";
+
+/// A row.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    /// The name of its recipe.
+    pub(super) name: String,
+    /// What the paper calls it.
+    pub(super) label: String,
+    recipe: Recipe,
+}
+
+impl Row {
+    fn parse((name, label): (&str, &str), text: &str) -> Result<Self> {
+        let recipe = Recipe::parse(text, name, &[])?;
+        Ok(Self { name: name.to_owned(), label: label.to_owned(), recipe })
+    }
+
+    /// Returns the phases one after the other.
+    ///
+    /// # Errors
+    /// If the recipe lacks something.
+    pub(super) fn phases(&self) -> Result<Vec<Phase>> {
+        Ok(self.recipe.resolve()?.1)
+    }
+
+    /// Returns how the row is asked: the policy, and whether the text comes first, as the last thing
+    /// that it learned.
+    ///
+    /// # Errors
+    /// If the recipe has no phase.
+    pub(super) fn asked(&self) -> Result<(String, bool)> {
+        let phases = self.phases()?;
+        let last = phases.last().with_context(|| format!("row `{}` has no phase", self.name))?;
+        let text_first = last.stage.order == SegmentOrder::TextImage;
+        Ok((last.stage.attention.name().to_owned(), text_first))
+    }
+
+    /// Returns the recipe of one run: `share` of its steps in every phase.
+    ///
+    /// # Errors
+    /// If the recipe lacks something.
+    pub(super) fn recipe(&self, run: &RunOf<'_>) -> Result<Recipe> {
+        let mut recipe = self.recipe.resolve()?.0;
+        recipe.seed = run.seed;
+        recipe.model.init = run.start.display().to_string();
+        recipe.compute.feature_cache = Some(run.features.to_owned());
+        let world = run.world.display().to_string();
+        for phase in &mut recipe.phases {
+            if let Some(schedule) = &mut phase.schedule {
+                schedule.steps = share_of(schedule.steps, run.share);
+                schedule.warmup_steps = schedule.warmup_steps.min(schedule.steps / 10);
+            }
+            for data in &mut phase.data {
+                let moved = |path: &str| path.replacen(WORLD, &world, 1);
+                data.shards.iter_mut().for_each(|path| *path = moved(path));
+                for path in data.files.iter_mut().chain(&mut data.images) {
+                    *path = moved(&path.display().to_string()).into();
+                }
+            }
+        }
+        Ok(recipe)
+    }
+}
+
+/// What a run adds to its row's recipe.
+#[derive(Debug)]
+pub(super) struct RunOf<'a> {
+    /// Where every random choice starts.
+    pub(super) seed: u64,
+    /// Which share of the recipe's steps.
+    pub(super) share: f64,
+    /// The world.
+    pub(super) world: &'a Path,
+    /// The model that it starts with.
+    pub(super) start: &'a Path,
+    /// Where features of the vision encoder are kept.
+    pub(super) features: &'a Path,
+}
+
+/// Returns how many steps a share of them is.
+pub(super) fn share_of(steps: u64, share: f64) -> u64 {
+    #[allow(clippy::cast_sign_loss, reason = "it is at least one")]
+    let steps = (steps as f64 * share).round().max(1.0) as u64;
+    steps
+}
+
+/// Returns the rows that are asked for.
+///
+/// # Errors
+/// If there is no such row, or a recipe is not valid.
+pub(super) fn rows(args: &Table1Args) -> Result<Vec<Row>> {
+    let all = match &args.recipes {
+        None => PAPER.iter().map(|(name, label, text)| Row::parse((name, label), text)).collect(),
+        Some(folder) => of_folder(folder),
+    }?;
+    for name in &args.rows {
+        if !all.iter().any(|row| row.name == *name) {
+            let known: Vec<&str> = all.iter().map(|row| row.name.as_str()).collect();
+            let failure = Failure::usage(format!("there is no row `{name}`"));
+            return Err(failure.hint(format!("the rows are {}", known.join(", "))).into());
+        }
+    }
+    let is_wanted = |row: &Row| args.rows.is_empty() || args.rows.contains(&row.name);
+    Ok(all.into_iter().filter(is_wanted).collect())
+}
+
+/// Reads every recipe of a folder: the paper's rows in the paper's order, then the others by name.
+fn of_folder(folder: &Path) -> Result<Vec<Row>> {
+    let read = || format!("cannot read `{}`", folder.display());
+    let mut rows = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(read)? {
+        let path = entry.with_context(read)?.path();
+        if path.extension().is_none_or(|ending| ending != "toml") {
+            continue;
+        }
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let place = PAPER.iter().position(|(known, ..)| *known == name);
+        let label = place.map_or(name.as_str(), |at| PAPER[at].1);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read `{}`", path.display()))?;
+        rows.push((place.unwrap_or(PAPER.len()), Row::parse((&name, label), &text)?));
+    }
+    if rows.is_empty() {
+        return Err(Failure::new(format!("`{}` holds no recipes", folder.display())).into());
+    }
+    rows.sort_by(|(a, first), (b, second)| (a, &first.name).cmp(&(b, &second.name)));
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use train::recipe::StageKind;
+
+    fn paper() -> Vec<Row> {
+        let parse = |(name, label, text): &Paper| Row::parse((name, label), text).unwrap();
+        PAPER.iter().map(parse).collect()
+    }
+
+    #[test]
+    fn every_phase_of_a_kind_has_the_same_data_and_steps_in_every_row() {
+        let rows = paper();
+        let mut known: [Option<Phase>; 2] = [None, None];
+        for row in &rows {
+            for phase in row.phases().unwrap() {
+                let place = usize::from(phase.stage.kind == StageKind::Instructions);
+                let first = known[place].get_or_insert_with(|| phase.clone());
+                assert_eq!(phase.data, first.data, "{}", row.name);
+                assert_eq!(phase.schedule, first.schedule, "{}", row.name);
+                assert_eq!(phase.batch, first.batch, "{}", row.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_double_order_takes_twice_the_phases_and_is_asked_with_the_image_first() {
+        let rows = paper();
+        let num_phases: Vec<usize> = rows.iter().map(|row| row.phases().unwrap().len()).collect();
+        assert_eq!(num_phases, [2, 2, 3, 3, 3, 3, 4, 2]);
+        let asked: Vec<(String, bool)> = rows.iter().map(|row| row.asked().unwrap()).collect();
+        for ((policy, text_first), row) in asked.iter().zip(&rows) {
+            let expected = match row.name.as_str() {
+                "mma" => "mutual",
+                "cca" => "concentric",
+                _ => "causal",
+            };
+            assert_eq!(policy, expected, "{}", row.name);
+            assert_eq!(*text_first, row.name == "without-image-text-sft", "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn a_run_has_a_share_of_the_steps_and_its_own_world() {
+        let run = RunOf {
+            seed: 7,
+            share: 0.01,
+            world: Path::new("a/world"),
+            start: Path::new("start"),
+            features: Path::new("features"),
+        };
+        let (recipe, phases) = paper()[7].recipe(&run).unwrap().resolve().unwrap();
+        assert_eq!((recipe.seed, recipe.model.init.as_str()), (7, "start"));
+        assert_eq!((phases[0].schedule.steps, phases[0].schedule.warmup_steps), (60, 6));
+        assert_eq!(phases[0].data[0].shards[0], "a/world/facts");
+        assert_eq!(phases[1].data[0].images.as_deref(), Some(Path::new("a/world/coco/train2014")));
+    }
+}
