@@ -25,11 +25,18 @@ use crate::runtime::Runtime;
 const SEED: u64 = 1_000_003;
 /// The width and height of pictures.
 const PICTURE: usize = 192;
-/// The penalties that are tried, as shares of the mean square of the features; the one counts that
-/// predicts the last fifth of what is learned best.
+/// The penalties that are tried, as shares of the mean square of the features; for each kind of target
+/// the one counts that predicts the last fifth of what is learned best.
 const PENALTIES: [f64; 4] = [1e-3, 1e-2, 1e-1, 1.0];
 /// The targets: one for each colour, then right and down, then size.
 const NUM_TARGETS: usize = Color::ALL.len() + 3;
+
+/// Which of the targets have a penalty of their own: colour, place, size.
+const GROUPS: [(usize, usize); 3] = [
+    (0, Color::ALL.len()),
+    (Color::ALL.len(), Color::ALL.len() + 2),
+    (Color::ALL.len() + 2, NUM_TARGETS),
+];
 
 /// What can be read in one layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -130,8 +137,8 @@ fn cases(count: usize) -> Vec<Case> {
         let found: Vec<Object> = scene.objects.iter().filter(alone).cloned().collect();
         let at = index as usize % found.len().max(1);
         let asked = found.get(at)?.clone();
-        let others: Vec<&Object> =
-            scene.objects.iter().filter(|known| known.kind != asked.kind).collect();
+        // What is alone has a kind of its own.
+        let others: Vec<&Object> = found.iter().filter(|one| one.kind != asked.kind).collect();
         let other = others.get(index as usize / 3 % others.len().max(1)).copied()?.clone();
         Some(Case { scene, asked, other })
     };
@@ -250,21 +257,36 @@ impl Inner {
             rows.flat_map(|row| &self.seen[row * learned..row * learned + part]).copied().collect()
         };
         let (inside, outside) = (block(0..part), block(part..learned));
-        let mut best = (f64::INFINITY, PENALTIES[0]);
-        for penalty in PENALTIES {
+        let mut best = [(f64::INFINITY, 0_usize); GROUPS.len()];
+        for (number, penalty) in PENALTIES.into_iter().enumerate() {
             let fit = Ridge::fit(&inside, &targets[..part * NUM_TARGETS], part, penalty)?;
-            let error: f64 = outside
-                .chunks(part)
-                .zip(targets[part * NUM_TARGETS..].chunks(NUM_TARGETS))
-                .map(|(row, expected)| squared(&fit.predict(row), expected))
-                .sum();
-            if error < best.0 {
-                best = (error, penalty);
+            let mut errors = [0.0; GROUPS.len()];
+            for (row, expected) in
+                outside.chunks(part).zip(targets[part * NUM_TARGETS..].chunks(NUM_TARGETS))
+            {
+                let found = fit.predict(row);
+                for (error, group) in errors.iter_mut().zip(GROUPS) {
+                    *error += squared(&found[group.0..group.1], &expected[group.0..group.1]);
+                }
+            }
+            for (best, error) in best.iter_mut().zip(errors) {
+                if error < best.0 {
+                    *best = (error, number);
+                }
             }
         }
-        let fit = Ridge::fit(&self.seen, &targets[..learned * NUM_TARGETS], learned, best.1)?;
-        let predicted: Vec<Vec<f64>> =
-            self.kept.chunks(learned).map(|row| fit.predict(row)).collect();
+        let mut predicted: Vec<Vec<f64>> = vec![vec![0.0; NUM_TARGETS]; self.kept.len() / learned];
+        let is_best = |number: usize| best.iter().any(|best| best.1 == number);
+        for (number, penalty) in PENALTIES.into_iter().enumerate().filter(|(at, _)| is_best(*at)) {
+            let fit = Ridge::fit(&self.seen, &targets[..learned * NUM_TARGETS], learned, penalty)?;
+            for (predicted, row) in predicted.iter_mut().zip(self.kept.chunks(learned)) {
+                let found = fit.predict(row);
+                let chosen = best.iter().zip(GROUPS).filter(|(best, _)| best.1 == number);
+                for (_, group) in chosen {
+                    predicted[group.0..group.1].copy_from_slice(&found[group.0..group.1]);
+                }
+            }
+        }
         Ok(judge(&predicted, &targets[learned * NUM_TARGETS..]))
     }
 }
