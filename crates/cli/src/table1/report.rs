@@ -314,7 +314,7 @@ fn probes(results: &Results) -> Vec<Block> {
             100.0 * first.chance.size,
         )),
     ];
-    let figures: [(&str, fn(&Read) -> f64); 3] =
+    let figures: [(&str, FigureOf); 3] =
         [("colour", |read| read.color), ("place", |read| read.place), ("size", |read| read.size)];
     let with_probes =
         || results.rows.iter().filter(|row| row.runs.iter().any(|run| run.probe.is_some()));
