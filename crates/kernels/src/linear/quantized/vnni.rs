@@ -273,7 +273,7 @@ impl Dots for Vnni {
             let byte = _mm512_set1_epi32(255);
             for (found, words) in found.iter_mut().zip(words) {
                 for (i, found) in found.iter_mut().enumerate() {
-                    let shift = _mm_cvtsi32_si128(8 * (i % 4) as i32);
+                    let shift = _mm_cvtsi32_si128([0, 8, 16, 24][i % 4]);
                     let word = _mm512_srl_epi32(words[i / 4], shift);
                     *found = _mm512_cvtepi32_ps(_mm512_and_si512(word, byte));
                 }
