@@ -6,7 +6,7 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use half::{bf16, f16};
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 /// A cheaply cloned view of bytes that stay where they are.
 #[derive(Clone)]
@@ -41,6 +41,24 @@ impl Bytes {
         }
         let start = self.range.start;
         Some(Self { owner: self.owner.clone(), range: start + range.start..start + range.end })
+    }
+
+    /// Gives the memory of a mapped file's part back to the system, which reads it from the file again
+    /// when it is asked for; nothing else changes, and for other bytes nothing at all.
+    #[allow(unsafe_code, reason = "advises the system on the mapped file")]
+    pub fn release(&self) {
+        let Owner::Mapped(map) = &self.owner else { return };
+        // SAFETY: the map is of a file and is never written to, so that its pages, dropped, come
+        // back with the same bytes.
+        let advised = unsafe {
+            map.unchecked_advise_range(
+                UncheckedAdvice::DontNeed,
+                self.range.start,
+                self.range.len(),
+            )
+        };
+        // A system that cannot do it keeps the memory.
+        drop(advised);
     }
 
     /// Returns whether the first byte lies at a multiple of `size`.
@@ -152,6 +170,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_was_released_is_read_again() {
+        let content: Vec<u8> = (0..100_000_u32).map(|i| (i * 7 % 251) as u8).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, &content).unwrap();
+        let bytes = Bytes::map(&file).unwrap();
+        for range in [0..content.len(), 5..6, 4090..4100, 10_001..70_003, 99_999..100_000, 7..7] {
+            assert_eq!(*bytes, *content);
+            bytes.slice(range).unwrap().release();
+        }
+        assert_eq!(*bytes, *content);
+        Bytes::from(content).release();
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum Dtype {
     Q4_0,
     /// Blocks of 256 integers of four bits with scales and minima of scales and minima.
     Q4K,
+    /// Blocks of 256 integers of five bits with scales and minima of scales and minima.
+    Q5K,
     /// Blocks of 256 integers of six bits with scales of scales.
     Q6K,
 }
@@ -52,13 +54,13 @@ impl Dtype {
     ];
 
     /// Every type of blocks; a row is made of whole ones.
-    pub const BLOCKS: [Self; 4] = [Self::Q8_0, Self::Q4_0, Self::Q4K, Self::Q6K];
+    pub const BLOCKS: [Self; 5] = [Self::Q8_0, Self::Q4_0, Self::Q4K, Self::Q5K, Self::Q6K];
 
     /// Returns the number of elements that are stored together: one, or those of a block.
     pub fn block_len(self) -> usize {
         match self {
             Self::Q8_0 | Self::Q4_0 => 32,
-            Self::Q4K | Self::Q6K => 256,
+            Self::Q4K | Self::Q5K | Self::Q6K => 256,
             _ => 1,
         }
     }
@@ -69,6 +71,7 @@ impl Dtype {
             Self::Q8_0 => 34,
             Self::Q4_0 => 18,
             Self::Q4K => 144,
+            Self::Q5K => 176,
             Self::Q6K => 210,
             Self::F64 | Self::I64 => 8,
             Self::F32 | Self::I32 => 4,
@@ -117,6 +120,7 @@ impl Dtype {
             Self::Q8_0 => "Q8_0",
             Self::Q4_0 => "Q4_0",
             Self::Q4K => "Q4_K",
+            Self::Q5K => "Q5_K",
             Self::Q6K => "Q6_K",
         }
     }

@@ -1,6 +1,7 @@
 //! The command line: every command, option and help text.
 
 mod bench;
+mod compute;
 mod eval;
 mod miniature;
 mod serve;
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 use sequence::AttentionPolicy;
 
 pub(crate) use self::bench::{BenchArgs, DecoderSize, Measured};
+pub(crate) use self::compute::{ComputeArgs, HardwareArgs, KvCacheArg, QuantizeArg};
 pub(crate) use self::eval::{EvalArgs, ScoreArgs, ScoringArgs};
 pub(crate) use self::miniature::{MiniatureArgs, QuizArgs, WorldSize};
 pub(crate) use self::serve::ServeArgs;
@@ -92,21 +94,6 @@ pub(crate) struct ModelArgs {
     #[arg(long, short = 'm', value_name = "DIR|FILE|HUB_ID", default_value = "miniature")]
     #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
     pub(crate) model: String,
-}
-
-/// How the model computes.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Computation")]
-pub(crate) struct ComputeArgs {
-    /// The number type of the weights; auto keeps the checkpoint's
-    #[arg(long, value_enum, default_value_t = DtypeArg::Auto)]
-    pub(crate) dtype: DtypeArg,
-    /// How many threads compute; all processors if left out [env: `AKI_THREADS`]
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<usize>,
-    /// What computes: cpu, cuda, cuda:N, metal or metal:N
-    #[arg(long, value_name = "DEVICE", default_value_t)]
-    pub(crate) device: DeviceArg,
 }
 
 /// Who reads whom.
@@ -385,6 +372,8 @@ pub(crate) struct ConvertArgs {
     /// Write into a directory that is not empty
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) hardware: HardwareArgs,
 }
 
 /// Train a model by a recipe, or go on with a run.
@@ -423,12 +412,11 @@ pub(crate) struct TrainArgs {
     /// Print one JSON object at the end
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) json: bool,
-    /// How many threads compute; all processors if left out [env: `AKI_THREADS`]
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<usize>,
     /// What computes: cpu, cuda, cuda:N, metal or metal:N
     #[arg(long, value_name = "DEVICE", default_value_t)]
     pub(crate) device: DeviceArg,
+    #[command(flatten)]
+    pub(crate) hardware: HardwareArgs,
 }
 
 /// Print the completion script of a shell.
@@ -464,20 +452,6 @@ pub(crate) enum FloatArg {
 pub(crate) enum FormatArg {
     Safetensors,
     Gguf,
-}
-
-/// Blocks of few bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum QuantizeArg {
-    /// Eight bits, 8.5 with the scales
-    #[value(name = "q8_0")]
-    Q8_0,
-    /// Four bits, 4.5 with the scales
-    #[value(name = "q4_0")]
-    Q4_0,
-    /// Four bits, 4.5 with finer scales
-    #[value(name = "q4_k")]
-    Q4K,
 }
 
 impl DtypeArg {

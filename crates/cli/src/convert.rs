@@ -9,16 +9,18 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use checkpoint::{Dtype, GgufPlan, ShardPlan, TensorSink, TensorSpec};
 use indicatif::ProgressBar;
+use model::quantization::converted;
 
 use self::quantize::Mix;
-use crate::args::{ConvertArgs, FormatArg};
+use crate::args::{ConvertArgs, FormatArg, QuantizeArg};
 use crate::environment::Environment;
 use crate::load::{Model, SIDE_FILES};
 use crate::report::Failure;
-use crate::{files, output, progress};
+use crate::{compute, files, output, progress};
 
 /// Rewrites the weights, one tensor in memory at a time, and copies what lies beside them.
 pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<()> {
+    compute::start(&args.hardware, environment)?;
     let format = format(args)?;
     let model = Model::locate(&args.input, environment)?;
     refuse_same(&model, &args.output)?;
@@ -26,7 +28,8 @@ pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<()> {
     files::prepare_output(&args.output, args.force)?;
     let mut inputs = BTreeMap::new();
     let mut specs = Vec::new();
-    let mut mix = args.quantize.map(Mix::new);
+    let quantization = args.quantize.map(QuantizeArg::quantization);
+    let mut mix = quantization.map(Mix::new);
     for name in checkpoint.names() {
         let Some(tensor) = checkpoint.tensor(name) else { continue };
         let is_number = is_float(tensor.dtype) || tensor.dtype.block_len() > 1;
@@ -43,15 +46,9 @@ pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<()> {
     let num_tensors = specs.len();
     let fill = |spec: &TensorSpec, sink: &mut TensorSink<'_>, bar: &ProgressBar| -> Result<()> {
         let tensor = inputs[spec.name.as_str()];
-        let converted;
-        let bytes: &[u8] = if tensor.dtype == spec.dtype {
-            &tensor.bytes
-        } else {
-            converted = quantize::converted(tensor, spec.dtype)?;
-            &converted
-        };
-        sink.put(bytes)?;
-        bar.inc(bytes.len() as u64);
+        let converted = converted(tensor, spec.dtype)?;
+        sink.put(&converted.bytes)?;
+        bar.inc(converted.bytes.len() as u64);
         Ok(())
     };
     let (num_bytes, num_files) = match format {
@@ -63,7 +60,7 @@ pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<()> {
             (plan.num_bytes(), written.len())
         }
         FormatArg::Gguf => {
-            let plan = GgufPlan::new(specs, quantize::metadata(args.quantize))?;
+            let plan = GgufPlan::new(specs, quantize::metadata(quantization))?;
             let bar = progress::bytes("converting", plan.num_bytes() as u64);
             plan.write(&args.output.join("model.gguf"), |spec, sink| fill(spec, sink, &bar))?;
             bar.finish_and_clear();

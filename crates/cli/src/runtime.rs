@@ -7,7 +7,7 @@ use engine::{CancelToken, Prompt, Request, Sampling, SamplingOptions};
 use model::{Aki, AkiConfig, LoadOptions, NoTap, Tensor};
 use prompt::{ChatTemplate, Preprocessor, RgbImage, SpecialTokens, Tokenizer};
 
-use crate::args::{ComputeArgs, GenerationArgs};
+use crate::args::{ComputeArgs, GenerationArgs, QuantizeArg};
 use crate::environment::Environment;
 use crate::load::{self, Model};
 use crate::report::Failure;
@@ -35,7 +35,7 @@ impl Runtime {
         compute: &ComputeArgs,
         environment: &Environment,
     ) -> Result<Self> {
-        compute::start(compute.threads, environment)?;
+        compute::start(&compute.hardware, environment)?;
         let model = Model::locate(name, environment)?;
         let start = Instant::now();
         let spinner = progress::spinner("loading the model");
@@ -43,7 +43,12 @@ impl Runtime {
         let tokenizer = model.tokenizer()?;
         let special = SpecialTokens::find(&tokenizer)?;
         let checkpoint = model.checkpoint()?;
-        let options = LoadOptions { device: compute.device.open()?, dtype: compute.dtype.dtype() };
+        let options = LoadOptions {
+            device: compute.device.open()?,
+            dtype: compute.dtype.dtype(),
+            quantization: compute.quantize.map(QuantizeArg::quantization),
+            kv_type: compute.kv_cache.kv_type(),
+        };
         let aki = Aki::load(config.clone(), &checkpoint, options)?;
         spinner.finish_and_clear();
         let preprocessor = load::preprocessor(&config);

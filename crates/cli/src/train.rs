@@ -42,7 +42,7 @@ struct Report<'a> {
 
 /// Trains, or says what would be trained.
 pub(crate) fn run(args: &TrainArgs, environment: &Environment) -> Result<()> {
-    compute::start(args.threads, environment)?;
+    compute::start(&args.hardware, environment)?;
     kernels::keep_freed_memory();
     if let Some(directory) = &args.golden {
         return golden::run(directory, args.json, args.device.open()?);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// An instruction set that the kernels are compiled for, the plainest first.
+/// An instruction set that the kernels are compiled for, the plainest of a kind of processors first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// What the compiler makes of plain loops.
@@ -19,6 +19,10 @@ pub enum Level {
     Avx512Vnni,
     /// AVX-512 with dot products of bytes and of bf16.
     Avx512Bf16,
+    /// NEON, which every 64-bit Arm processor has.
+    Neon,
+    /// NEON with dot products of bytes.
+    NeonDotprod,
 }
 
 /// The level in use: 0 before it is known, else its place in [`Level::ALL`] and one.
@@ -32,14 +36,16 @@ pub struct UnknownLevel {
 }
 
 impl Level {
-    /// Every level, the plainest first.
-    pub const ALL: [Self; 6] = [
+    /// Every level, the plainest of a kind of processors first.
+    pub const ALL: [Self; 8] = [
         Self::Portable,
         Self::Avx2,
         Self::AvxVnni,
         Self::Avx512,
         Self::Avx512Vnni,
         Self::Avx512Bf16,
+        Self::Neon,
+        Self::NeonDotprod,
     ];
 
     /// Returns the name used in settings and reports.
@@ -51,6 +57,8 @@ impl Level {
             Self::Avx512 => "avx512",
             Self::Avx512Vnni => "avx512-vnni",
             Self::Avx512Bf16 => "avx512-bf16",
+            Self::Neon => "neon",
+            Self::NeonDotprod => "neon-dotprod",
         }
     }
 
@@ -77,9 +85,18 @@ impl Level {
                 Self::Avx512 => avx512(),
                 Self::Avx512Vnni => vnni(),
                 Self::Avx512Bf16 => vnni() && is_x86_feature_detected!("avx512bf16"),
+                Self::Neon | Self::NeonDotprod => false,
             }
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        {
+            match self {
+                Self::Portable | Self::Neon => true,
+                Self::NeonDotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
+                _ => false,
+            }
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         {
             self == Self::Portable
         }

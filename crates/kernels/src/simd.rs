@@ -35,6 +35,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn load_bf16(self, from: &[bf16]) -> Self::V;
     /// Reads the first [`Self::LANES`] elements, widened.
     fn load_f16(self, from: &[f16]) -> Self::V;
+    /// Reads the first [`Self::LANES`] bytes as integers with signs.
+    fn load_i8(self, from: &[u8]) -> Self::V;
     /// Writes the first [`Self::LANES`] elements.
     fn store(self, value: Self::V, to: &mut [f32]);
     /// Returns `a + b`.
@@ -204,6 +206,8 @@ pub(crate) fn dispatch_at<K: Kernel>(level: Level, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Level::Avx512 | Level::Avx512Vnni | Level::Avx512Bf16 => unsafe { x86::run_avx512(kernel) },
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon | Level::NeonDotprod => neon::run(kernel),
         _ => kernel.run(Portable),
     }
 }
@@ -240,6 +244,10 @@ impl Simd for Portable {
     #[inline(always)]
     fn load_f16(self, from: &[f16]) -> Self::V {
         std::array::from_fn(|i| from[i].to_f32())
+    }
+    #[inline(always)]
+    fn load_i8(self, from: &[u8]) -> Self::V {
+        std::array::from_fn(|i| f32::from(from[i].cast_signed()))
     }
     #[inline(always)]
     fn store(self, value: Self::V, to: &mut [f32]) {
@@ -294,6 +302,8 @@ impl Simd for Portable {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 

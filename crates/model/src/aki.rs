@@ -14,7 +14,7 @@ use crate::tape::Tape;
 use crate::training::Trained;
 use crate::vocabulary::Vocabulary;
 use crate::weights::Weights;
-use crate::{AkiConfig, Error, KvCache, NoTap, RopeRegime, Tap};
+use crate::{AkiConfig, Error, Footprint, KvCache, KvType, NoTap, Quantization, RopeRegime, Tap};
 
 /// Where and how a model is loaded.
 #[derive(Clone, Debug)]
@@ -23,11 +23,16 @@ pub struct LoadOptions {
     pub device: Device,
     /// The type to convert the weights to; none keeps what is stored, in the mapped file.
     pub dtype: Option<Dtype>,
+    /// What the matrices become on the CPU, which are then in memory of their own; none leaves them.
+    pub quantization: Option<Quantization>,
+    /// How keys and values are kept; none for f32 under decoder weights of f32, f16 under f16, bf16
+    /// under others.
+    pub kv_type: Option<KvType>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { device: Device::Cpu, dtype: None }
+        Self { device: Device::Cpu, dtype: None, quantization: None, kv_type: None }
     }
 }
 
@@ -39,6 +44,7 @@ pub struct Aki {
     pub(crate) connector: Box<dyn Connector>,
     pub(crate) vocabulary: Vocabulary,
     pub(crate) decoder: Decoder,
+    footprint: Footprint,
     device: Device,
 }
 
@@ -46,14 +52,15 @@ impl Aki {
     /// Loads a model whose tensors have the names and shapes of `config`.
     ///
     /// # Errors
-    /// If a tensor is missing or has another shape or type.
+    /// If a tensor is missing or has another shape or type, or the device has no cache of the type.
     pub fn load(
         config: AkiConfig,
         checkpoint: &Checkpoint,
         options: LoadOptions,
     ) -> Result<Self, Error> {
-        let LoadOptions { device, dtype } = options;
-        Self::of(config, &Weights::new(checkpoint, &device, checked(dtype)?))
+        let LoadOptions { device, dtype, quantization, kv_type } = options;
+        let weights = Weights::new(checkpoint, &device, checked(dtype)?).quantized(quantization);
+        Self::of(config, &weights, kv_type)
     }
 
     /// Loads a model of which some tensors are trained, in f32; the others stay in the mapped file,
@@ -67,20 +74,25 @@ impl Aki {
         options: LoadOptions,
         trained: &Trained<'_>,
     ) -> Result<(Self, Parameters), Error> {
-        let LoadOptions { device, dtype } = options;
+        let LoadOptions { device, dtype, quantization, kv_type } = options;
         let parameters = RefCell::default();
-        let weights = Weights::new(checkpoint, &device, checked(dtype)?);
-        let aki = Self::of(config, &weights.training(trained, &parameters))?;
+        let weights = Weights::new(checkpoint, &device, checked(dtype)?).quantized(quantization);
+        let aki = Self::of(config, &weights.training(trained, &parameters), kv_type)?;
         Ok((aki, parameters.into_inner()))
     }
 
-    fn of(config: AkiConfig, weights: &Weights<'_>) -> Result<Self, Error> {
+    fn of(
+        config: AkiConfig,
+        weights: &Weights<'_>,
+        kv_type: Option<KvType>,
+    ) -> Result<Self, Error> {
         let text = weights.pp("lang_model");
         Ok(Self {
             vision: Siglip::load(&config.vision, &weights.pp("vision_encoder"))?,
             connector: connector::load(&config, &weights.pp("vision_tokenizer"))?,
             vocabulary: Vocabulary::load(&config, &text)?,
-            decoder: Decoder::load(&config.text, &text.pp("model"))?,
+            decoder: Decoder::load(&config.text, &text.pp("model"), kv_type)?,
+            footprint: weights.footprint(),
             device: weights.device().clone(),
             config,
         })
@@ -94,6 +106,11 @@ impl Aki {
     /// Returns the device that computes.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Returns how much of the model's matrices there is.
+    pub fn footprint(&self) -> &Footprint {
+        &self.footprint
     }
 
     /// Returns the number of token ids.

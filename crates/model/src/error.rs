@@ -75,6 +75,12 @@ pub enum Error {
         /// The type asked for.
         found: Dtype,
     },
+    /// The device has no kernel that reads keys and values of a type.
+    #[error("the device keeps no keys and values in {found}, expected f32, f16 or bf16")]
+    KvType {
+        /// The type asked for.
+        found: &'static str,
+    },
     /// An id is not in the vocabulary.
     #[error("token id {id} is outside the vocabulary of {vocab_size}")]
     TokenId {

@@ -1,10 +1,13 @@
 //! Looking at what a model computes on its way.
 
+use std::fmt;
+
 use candle_core::{DType, Tensor};
 use kernels::parallel::{chunks_mut, for_each};
 use sequence::AttentionPlan;
 
 use crate::Error;
+use crate::ops::kept::Kept;
 use crate::ops::{self, Heads, elements};
 
 /// Takes intermediate results, by the names of the trace format.
@@ -30,12 +33,18 @@ impl Tap for NoTap {
 }
 
 /// One call of attention: what its kernel reads besides the values.
-#[derive(Debug)]
 pub struct Attended<'a> {
-    pub(crate) q: &'a Tensor,    // [rows, heads * dim]
-    pub(crate) keys: &'a Tensor, // [>= columns, kv_heads * dim]
+    pub(crate) q: &'a Tensor,      // [rows, heads * dim]
+    pub(crate) keys: &'a Kept<'a>, // of the columns, or more
     pub(crate) plan: &'a AttentionPlan,
     pub(crate) heads: Heads,
+}
+
+impl fmt::Debug for Attended<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { plan, heads, .. } = self;
+        f.debug_struct("Attended").field("plan", plan).field("heads", heads).finish_non_exhaustive()
+    }
 }
 
 impl Attended<'_> {
@@ -59,8 +68,8 @@ impl Attended<'_> {
     /// If there is no such row.
     pub fn weights(&self, rows: &[usize]) -> Result<Vec<f32>, Error> {
         let q = self.q.to_dtype(DType::F32)?.contiguous()?;
-        let keys = self.keys.to_dtype(DType::F32)?.contiguous()?;
-        let (q, keys): (&[f32], &[f32]) = (&elements(&q)?, &elements(&keys)?);
+        let keys = self.keys.keys(self.num_columns(), self.heads)?;
+        let (q, keys): (&[f32], &[f32]) = (&elements(&q)?, &keys);
         let mut weights = vec![0.0; rows.len() * self.num_columns()];
         for_each(chunks_mut(&mut weights, self.num_columns().max(1)), 1, |index, mean| {
             self.row(rows[index], (q, keys), mean);

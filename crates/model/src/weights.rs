@@ -1,16 +1,18 @@
 //! Tensors of a checkpoint by name, checked against what the configuration asks for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use checkpoint::{Bytes, Checkpoint, Dtype};
-use kernels::{BlockFormat, Blocks};
+use kernels::Blocks;
 
-use crate::Error;
 use crate::lora::{self, Adapter};
 use crate::parameter::{Parameter, Parameters};
+use crate::quantization::{self, Quantization, format, widened};
 use crate::training::Trained;
+use crate::{Error, Footprint};
 
 /// A part of a checkpoint, under a prefix of names.
 #[derive(Clone)]
@@ -18,7 +20,10 @@ pub(crate) struct Weights<'a> {
     checkpoint: &'a Checkpoint,
     device: &'a Device,
     dtype: Option<Dtype>,
+    quantization: Option<Quantization>,
     training: Option<Training<'a>>,
+    /// What was loaded of the matrices, by all parts together.
+    footprint: Rc<Cell<Footprint>>,
     prefix: String,
 }
 
@@ -74,7 +79,13 @@ impl<'a> Weights<'a> {
         device: &'a Device,
         dtype: Option<Dtype>,
     ) -> Self {
-        Self { checkpoint, device, dtype, training: None, prefix: String::new() }
+        let (quantization, training, footprint) = (None, None, Rc::default());
+        Self { checkpoint, device, dtype, quantization, training, footprint, prefix: String::new() }
+    }
+
+    /// Returns the same weights, whose matrices become blocks of few bits on the CPU.
+    pub(crate) fn quantized(self, quantization: Option<Quantization>) -> Self {
+        Self { quantization, ..self }
     }
 
     /// Returns the same weights, of which some are trained.
@@ -96,6 +107,11 @@ impl<'a> Weights<'a> {
         if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
     }
 
+    /// Returns how much has been loaded of the matrices.
+    pub(crate) fn footprint(&self) -> Footprint {
+        self.footprint.get()
+    }
+
     /// Returns the device that the model is loaded on.
     pub(crate) fn device(&self) -> &Device {
         self.device
@@ -113,6 +129,26 @@ impl<'a> Weights<'a> {
 
     /// Returns a tensor of the expected shape in the type that the model is to have.
     fn get(&self, name: &str, shape: &[usize]) -> Result<checkpoint::Tensor, Error> {
+        let tensor = self.stored(name, shape)?;
+        match self.dtype {
+            None => Ok(tensor),
+            Some(dtype) => self.converted(name, &tensor, dtype),
+        }
+    }
+
+    /// Returns a tensor in another type.
+    fn converted(
+        &self,
+        name: &str,
+        tensor: &checkpoint::Tensor,
+        dtype: Dtype,
+    ) -> Result<checkpoint::Tensor, Error> {
+        let wrong = |_| Error::TensorDtype { name: self.name(name), found: tensor.dtype };
+        quantization::converted(tensor, dtype).map_err(wrong)
+    }
+
+    /// Returns a tensor of the expected shape as it is stored.
+    fn stored(&self, name: &str, shape: &[usize]) -> Result<checkpoint::Tensor, Error> {
         let name = self.name(name);
         let Some(tensor) = self.checkpoint.tensor(&name) else {
             return Err(Error::MissingTensor { name, expected: shape.to_vec() });
@@ -125,9 +161,7 @@ impl<'a> Weights<'a> {
         if !matches!(found, Dtype::F32 | Dtype::F16 | Dtype::Bf16) && format(found).is_none() {
             return Err(Error::TensorDtype { name, found });
         }
-        let Some(dtype) = self.dtype else { return Ok(tensor.clone()) };
-        let wrong = |_| Error::TensorDtype { name, found };
-        widened(tensor.clone()).to_dtype(dtype).map_err(wrong)
+        Ok(tensor.clone())
     }
 
     /// Returns a tensor of the expected shape in a float type.
@@ -138,8 +172,21 @@ impl<'a> Weights<'a> {
     /// Returns a matrix to multiply with or to look rows up in; what is stored in the right type
     /// is not copied on the CPU.
     pub(crate) fn matrix(&self, name: &str, shape: &[usize]) -> Result<Storage, Error> {
+        let storage = self.storage(name, shape)?;
+        let bytes = storage.dtype().num_bytes(shape).unwrap_or(0);
+        let mut footprint = self.footprint.get();
+        footprint.add(&self.name(name), shape, bytes);
+        self.footprint.set(footprint);
+        Ok(storage)
+    }
+
+    fn storage(&self, name: &str, shape: &[usize]) -> Result<Storage, Error> {
         if let Some(parameter) = self.parameter(name, shape)? {
             return Ok(Storage::Trained(parameter));
+        }
+        if let Some(dtype) = self.blocks_of(name, shape) {
+            let tensor = self.converted(name, &self.stored(name, shape)?, dtype)?;
+            return Ok(Storage::Mapped { bytes: tensor.bytes, dtype });
         }
         let tensor = self.get(name, shape)?;
         if self.device.is_cpu() {
@@ -150,6 +197,12 @@ impl<'a> Weights<'a> {
         let width = shape[1..].iter().product::<usize>();
         let shape = [shape[0], width];
         Ok(Storage::Dense(Tensor::from_raw_buffer(&bytes, to_candle(dtype), &shape, self.device)?))
+    }
+
+    /// Returns the blocks that a matrix is to become.
+    fn blocks_of(&self, name: &str, shape: &[usize]) -> Option<Dtype> {
+        let quantization = self.quantization.filter(|_| self.device.is_cpu())?;
+        quantization.choose(&self.name(name), shape).dtype()
     }
 
     /// Returns a small tensor in the type of the activations: f32 on the CPU.
@@ -211,31 +264,6 @@ impl<'a> Weights<'a> {
             scale: lora.scale(),
         }))
     }
-}
-
-/// Returns how the kernels call a type of blocks, none for another.
-fn format(dtype: Dtype) -> Option<BlockFormat> {
-    match dtype {
-        Dtype::Q8_0 => Some(BlockFormat::Q8_0),
-        Dtype::Q4_0 => Some(BlockFormat::Q4_0),
-        Dtype::Q4K => Some(BlockFormat::Q4K),
-        Dtype::Q6K => Some(BlockFormat::Q6K),
-        _ => None,
-    }
-}
-
-/// Returns the elements of blocks of few bits as f32, and other tensors as they are.
-pub fn widened(tensor: checkpoint::Tensor) -> checkpoint::Tensor {
-    let Some(format) = format(tensor.dtype) else { return tensor };
-    let blocks = Blocks { format, bytes: &tensor.bytes };
-    let mut values = vec![0.0; blocks.len()];
-    kernels::dequantize(blocks, &mut values);
-    let bytes = Bytes::filled(values.len() * size_of::<f32>(), |bytes| {
-        for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
-            *bytes = f32::to_le_bytes(value);
-        }
-    });
-    checkpoint::Tensor { dtype: Dtype::F32, shape: tensor.shape, bytes }
 }
 
 /// Returns the framework's name of a float type, for blocks that of the numbers beside them.

@@ -15,12 +15,13 @@ const ALIGNMENT_KEY: &str = "general.alignment";
 const ALIGNMENT: usize = 32;
 
 /// The numbers of types in files.
-const TYPES: [(u32, Dtype); 12] = [
+const TYPES: [(u32, Dtype); 13] = [
     (0, Dtype::F32),
     (1, Dtype::F16),
     (2, Dtype::Q4_0),
     (8, Dtype::Q8_0),
     (12, Dtype::Q4K),
+    (13, Dtype::Q5K),
     (14, Dtype::Q6K),
     (24, Dtype::I8),
     (25, Dtype::I16),

@@ -10,13 +10,16 @@ use super::{ComputeArgs, ModelArgs};
     aki bench --model ./aki-4b\n  \
     aki bench --model ./aki-4b --threads 4 --repeat 10 prefill decode\n  \
     aki bench --json image | jq .rows\n  \
-    aki bench train\n\n\
+    aki bench train\n  \
+    aki bench --model ./aki-4b quality\n\n\
     Each is run once to warm up and then --repeat times; the median counts. The prompt is an image \
     and --text-tokens tokens around it. `train` takes no model: it measures steps of two decoders of 7 and \
-    30 million parameters on 16 texts of 192 tokens, AdamW included. Other programs on the machine slow everything down: compare \
+    30 million parameters on 16 texts of 192 tokens, AdamW included. `quality` \
+    loads the model in f32 and then in every form of fewer bits, and compares them along --repeat replies of \
+    --new-tokens tokens to pictures of the miniature world. Other programs on the machine slow everything down: compare \
     figures of alternating runs only.")]
 pub(crate) struct BenchArgs {
-    /// What to measure; all but `train` if left out
+    /// What to measure; all but `train` and `quality` if left out
     #[arg(value_enum)]
     pub(crate) what: Vec<Measured>,
     #[command(flatten)]
@@ -71,4 +74,7 @@ pub(crate) enum Measured {
     Batch,
     /// Steps of training
     Train,
+    /// How close fewer bits come to f32: the divergence of the next token's distribution, and how
+    /// often the likeliest token is the same
+    Quality,
 }

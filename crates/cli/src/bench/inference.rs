@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use engine::{Batch, Event, Prompt, Session};
-use model::{NoTap, Tensor};
+use model::{Footprint, NoTap, Tensor};
 use sequence::{AttentionPolicy, Layout, Role, TokenId};
 
 use super::measure::{Row, row, seconds};
@@ -50,18 +50,24 @@ impl<'r> Inference<'r> {
 
     /// Measures the vision encoder and the connector.
     pub(super) fn image(&self) -> Result<Row> {
-        row("image", (1, "images/s"), self.repeat, || {
+        let row = row("image", (1, "images/s"), self.repeat, || {
             seconds(|| Ok(self.runtime.aki.see(&self.pixels, &mut NoTap)?))
-        })
+        })?;
+        // The connector's rows are few of the encoder's.
+        let patches = self.runtime.config.vision.num_patches();
+        Ok(row.computing(2 * self.runtime.aki.footprint().vision.elements * patches))
     }
 
     /// Measures reading the prompt.
     pub(super) fn prefill(&self) -> Result<Row> {
         let len = self.prompt.layout.len();
-        row(format!("prefill of {len}"), (len, "tokens/s"), self.repeat, || {
+        let row = row(format!("prefill of {len}"), (len, "tokens/s"), self.repeat, || {
             let mut session = Session::new(&self.runtime.aki)?;
             seconds(|| Ok(session.prefill(&self.prompt)?))
-        })
+        })?;
+        let Footprint { layers, head, .. } = self.runtime.aki.footprint();
+        // Only the last row has logits.
+        Ok(row.computing(2 * (layers.elements * len + head.elements)))
     }
 
     /// Measures the time to the first token when nothing is known of the image.
@@ -93,21 +99,30 @@ impl<'r> Inference<'r> {
     pub(super) fn decode(&self) -> Result<Row> {
         let count = self.new_tokens;
         let mut session = Session::new(&self.runtime.aki)?;
-        row(format!("decode of {count}"), (count, "tokens/s"), self.repeat, || {
+        let row = row(format!("decode of {count}"), (count, "tokens/s"), self.repeat, || {
             session.prefill(&self.prompt)?;
             seconds(|| {
                 (0..count)
                     .try_for_each(|i| session.decode(TokenId(100 + i as u32 % 64)).map(drop))?;
                 Ok(())
             })
-        })
+        })?;
+        Ok(row.reading(self.bytes_of_steps(count, 1)?))
+    }
+
+    /// Returns the bytes of weights, keys and values that steps of replies side by side read.
+    fn bytes_of_steps(&self, steps: usize, replies: usize) -> Result<usize> {
+        let Footprint { layers, head, .. } = self.runtime.aki.footprint();
+        let per_position = self.runtime.aki.new_cache(1)?.num_bytes();
+        let positions: usize = (1..=steps).map(|step| self.prompt.layout.len() + step).sum();
+        Ok(steps * (layers.bytes + head.bytes) + replies * positions * per_position)
     }
 
     /// Measures several replies at once.
     pub(super) fn batch(&self) -> Result<Row> {
         let count = self.batch * self.new_tokens;
         let name = format!("decode of {} x {}", self.batch, self.new_tokens);
-        row(name, (count, "tokens/s"), self.repeat, || {
+        let row = row(name, (count, "tokens/s"), self.repeat, || {
             let mut batch = Batch::new(&self.runtime.aki, self.batch);
             for _ in 0..self.batch {
                 let (sampling, cancel) = (engine::Sampling::greedy(), engine::CancelToken::new());
@@ -125,7 +140,10 @@ impl<'r> Inference<'r> {
                 batch.step()?;
             }
             Ok(start.elapsed().as_secs_f64())
-        })
+        })?;
+        let Footprint { layers, head, .. } = self.runtime.aki.footprint();
+        let operations = 2 * (layers.elements + head.elements) * count;
+        Ok(row.reading(self.bytes_of_steps(self.new_tokens, self.batch)?).computing(operations))
     }
 }
 

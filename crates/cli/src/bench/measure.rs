@@ -16,6 +16,14 @@ pub(super) struct Row {
     /// How many units the median makes in a second.
     pub(super) per_second: f64,
     pub(super) unit: &'static str,
+    /// Bytes of weights, and of keys and values, that are read in a second; where a pass reads them
+    /// once and they are what it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) read_bytes_per_second: Option<f64>,
+    /// Operations of products with weights in a second, a multiply-add being two; attention and
+    /// what lies between are not counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) operations_per_second: Option<f64>,
     /// The most memory that the program has held meanwhile, where that was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) peak_memory_bytes: Option<u64>,
@@ -40,8 +48,24 @@ pub(super) fn row(
         worst_ms: seconds[repeat - 1] * 1e3,
         per_second: count as f64 / median,
         unit,
+        read_bytes_per_second: None,
+        operations_per_second: None,
         peak_memory_bytes: None,
     })
+}
+
+impl Row {
+    /// Says how many bytes a run reads.
+    pub(super) fn reading(self, bytes: usize) -> Self {
+        let rate = bytes as f64 / (self.median_ms / 1e3);
+        Self { read_bytes_per_second: Some(rate), ..self }
+    }
+
+    /// Says how many operations a run has.
+    pub(super) fn computing(self, operations: usize) -> Self {
+        let rate = operations as f64 / (self.median_ms / 1e3);
+        Self { operations_per_second: Some(rate), ..self }
+    }
 }
 
 /// Times a piece of work.
@@ -76,6 +100,15 @@ mod tests {
     fn the_peak_is_read_from_the_systems_table() {
         assert_eq!(peak_of("Name:\taki\nVmHWM:\t    1200 kB\nVmRSS:\t 7 kB\n"), Some(1_228_800));
         assert_eq!(peak_of("Name:\taki\n"), None);
+    }
+
+    #[test]
+    fn rates_are_those_of_the_median() {
+        let row = row("work", (1, "runs/s"), 1, || Ok(2.0)).unwrap();
+        assert!(row.read_bytes_per_second.is_none() && row.operations_per_second.is_none());
+        let row = row.reading(100).computing(30);
+        let found = (row.read_bytes_per_second, row.operations_per_second);
+        assert_eq!(found, (Some(50.0), Some(15.0)));
     }
 
     #[test]

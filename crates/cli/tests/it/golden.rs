@@ -35,6 +35,47 @@ fn ask_answers_token_for_token_as_the_reference() {
 }
 
 #[test]
+fn every_level_of_instructions_answers_token_for_token_as_the_reference() {
+    for level in kernels::Level::available() {
+        for set in SETS {
+            let golden = &golden_json(&format!("{set}/generate.json"))[0];
+            let image = goldens(&format!("images/{}", text(&golden["image"])));
+            let model = goldens(&format!("{set}/model"));
+            let max = golden["new_ids"].as_array().expect("a list").len().to_string();
+            let question = text(&golden["question"]);
+            let args = ["ask", "--model", &model, "--image", &image, question, "--json"];
+            let more = ["--max-new-tokens", &max, "--cpu-features", level.name()];
+            let answer = aki(args.iter().chain(&more)).json();
+            assert_eq!(answer["new_ids"], golden["new_ids"], "{} ({set})", level.name());
+        }
+    }
+}
+
+#[test]
+fn trace_computes_what_the_reference_does_at_every_level_of_instructions() {
+    for level in kernels::Level::available() {
+        for set in SETS {
+            let golden = Checkpoint::open(goldens(&format!("{set}/trace.safetensors")));
+            let golden = golden.expect("open");
+            let case = &golden_json(&format!("{set}/generate.json"))[0];
+            let image = goldens(&format!("images/{}", text(&case["image"])));
+            let dir = tempfile::tempdir().expect("a directory");
+            let output = dir.path().join("trace.safetensors").display().to_string();
+            let model = goldens(&format!("{set}/model"));
+            let args = ["trace", "--model", &model, "--image", &image, text(&case["question"])];
+            let more = ["--output", &output, "--cpu-features", level.name()];
+            aki(args.iter().chain(&more)).success();
+            let traced = Checkpoint::open(&output).expect("open");
+            let what = format!("{set}, {}", level.name());
+            for name in golden.names().filter(|name| !name.starts_with("causal.")) {
+                let plain = name.strip_prefix("mutual.").unwrap_or(name);
+                assert_equal(&golden, name, &traced, plain, &what);
+            }
+        }
+    }
+}
+
+#[test]
 fn trace_writes_what_the_reference_computes() {
     for set in SETS {
         let golden = Checkpoint::open(goldens(&format!("{set}/trace.safetensors"))).expect("open");

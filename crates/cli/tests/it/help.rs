@@ -80,6 +80,39 @@ fn a_number_of_threads_that_makes_no_sense_is_refused() {
 }
 
 #[test]
+fn every_command_that_computes_takes_instructions_and_threads() {
+    let commands = ["ask", "chat", "trace", "convert", "train", "eval", "quiz", "serve", "bench"];
+    for command in commands {
+        let help = aki([command, "--help"]).success();
+        assert!(help.contains("--cpu-features <LEVEL>"), "{command}");
+        assert!(help.contains("--threads <N>"), "{command}");
+        let error = aki([command, "--cpu-features", "sse9"]).failure(2);
+        let expected = "this processor has no instruction level `sse9`, expected one of `portable`";
+        assert!(error.contains(expected), "{command}: {error}");
+    }
+}
+
+#[test]
+fn instructions_that_the_processor_lacks_are_refused() {
+    let ask = |level: &str| {
+        ["ask", "Why?", "--max-new-tokens", "1", "--cpu-features", level].map(str::to_owned)
+    };
+    for level in kernels::Level::ALL {
+        if level.is_available() {
+            // The option counts more than the variable.
+            aki_with(ask(level.name()), &[("AKI_CPU_LEVEL", "portable")], b"").success();
+            continue;
+        }
+        let error = aki(ask(level.name())).failure(2);
+        let expected = format!("this processor has no instruction level `{}`", level.name());
+        assert!(error.contains(&expected), "{error}");
+        let error = aki_with(["ask", "x"], &[("AKI_CPU_LEVEL", level.name())], b"").failure(1);
+        assert!(error.contains("cannot use the instructions of `AKI_CPU_LEVEL`"), "{error}");
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+#[test]
 fn the_built_in_model_has_a_card_that_says_what_it_does_not_know() {
     let said = aki(["inspect", "miniature"]).success();
     assert!(said.contains("Photographs are outside its world"), "{said}");

@@ -51,7 +51,7 @@ impl Golden {
         let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
         let config = AkiConfig::from_json(&read("model/config.json")).unwrap();
         let weights = Checkpoint::open(folder.join("model")).unwrap();
-        let options = LoadOptions { device: Device::Cpu, dtype: None };
+        let options = LoadOptions::default();
         let aki = Aki::load(config, &weights, options).unwrap();
         let tokenizer: Value = serde_json::from_str(&read("model/tokenizer.json")).unwrap();
         let added = tokenizer["added_tokens"].as_array().unwrap();

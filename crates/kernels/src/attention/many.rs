@@ -2,16 +2,17 @@
 
 use std::ops::Range;
 
+use super::entries::Entries;
 use super::one::exponentials;
 use super::{Call, HeadOut};
-use crate::simd::{Element, Kernel, Simd, widen};
+use crate::simd::{Kernel, Simd};
 
 /// Columns of a matrix are filled up with zeros to a multiple of this: whole tiles at every level.
 const PADDING: usize = 64;
 
 /// All rows of one head.
-pub(super) struct Head<'a, E> {
-    pub(super) call: Call<'a, E>,
+pub(super) struct Head<'a, K> {
+    pub(super) call: Call<'a, K>,
     pub(super) out: HeadOut,
 }
 
@@ -28,7 +29,7 @@ impl Padded {
     }
 }
 
-impl<E: Element> Kernel for Head<'_, E> {
+impl<K: Entries> Kernel for Head<'_, K> {
     type Output = ();
 
     #[inline(always)]
@@ -74,7 +75,7 @@ impl<E: Element> Kernel for Head<'_, E> {
     }
 }
 
-impl<E: Element> Head<'_, E> {
+impl<K: Entries> Head<'_, K> {
     /// Returns the scaled keys as columns. `// [head_dim, columns]`
     #[inline(always)]
     fn transposed_keys<S: Simd>(&self, simd: S, columns: usize) -> Padded {
@@ -83,7 +84,7 @@ impl<E: Element> Head<'_, E> {
         let mut row = vec![0.0; shape.head_dim.next_multiple_of(S::LANES)];
         for column in 0..columns {
             let key = self.call.entry(self.call.keys, self.out.head, column);
-            widen(simd, key, &mut row);
+            widen::<S, K>(simd, key, shape.head_dim, &mut row);
             for (d, value) in row[..shape.head_dim].iter().enumerate() {
                 keys.data[d * keys.stride + column] = value * shape.scale;
             }
@@ -94,20 +95,34 @@ impl<E: Element> Head<'_, E> {
     /// Returns the values. `// [columns, head_dim]`
     #[inline(always)]
     fn values<S: Simd>(&self, simd: S, columns: usize) -> Padded {
-        let mut values = Padded::new(columns, self.call.shape.head_dim, S::LANES);
+        let width = self.call.shape.head_dim;
+        let mut values = Padded::new(columns, width, S::LANES);
         for (column, row) in values.data.chunks_exact_mut(values.stride).enumerate() {
-            widen(simd, self.call.entry(self.call.values, self.out.head, column), row);
+            let value = self.call.entry(self.call.values, self.out.head, column);
+            widen::<S, K>(simd, value, width, row);
         }
         values
+    }
+}
+
+/// Writes an entry of `width` elements as f32; `to` has room for whole vectors.
+#[inline(always)]
+fn widen<S: Simd, K: Entries>(simd: S, entry: K::Entry, width: usize, to: &mut [f32]) {
+    let whole = width - width % S::LANES;
+    for at in (0..whole).step_by(S::LANES) {
+        simd.store(K::load(simd, entry, at), &mut to[at..]);
+    }
+    if whole < width {
+        simd.store(K::load_rest(simd, entry, whole), &mut to[whole..]);
     }
 }
 
 /// Turns the scores of one row into weights, zero where the row does not see, and returns the
 /// largest score and the sum of the weights.
 #[inline(always)]
-fn weights<S: Simd, E: Element>(
+fn weights<S: Simd, K: Entries>(
     simd: S,
-    call: &Call<'_, E>,
+    call: &Call<'_, K>,
     row: usize,
     hull: &Range<usize>,
     scores: &mut [f32],

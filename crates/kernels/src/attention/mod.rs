@@ -1,5 +1,6 @@
 //! Attention that walks the visible ranges of a plan.
 
+mod entries;
 mod grad;
 mod many;
 mod one;
@@ -7,8 +8,11 @@ mod one;
 use std::ops::Range;
 
 use crate::Matrix;
+use crate::blocks::{BlockFormat, Blocks};
 use crate::parallel::{self, Scatter};
-use crate::simd::{Element, dispatch};
+use crate::simd::dispatch;
+
+use self::entries::{EightBits, Entries};
 
 pub use grad::{AttentionForward, AttentionGrad, AttentionInput, attention_grad};
 
@@ -46,7 +50,8 @@ impl Visible<'_> {
 }
 
 /// Keys and values of all heads: element `d` of key `j` of head `h` is at
-/// `h * head_stride + j * key_stride + d`.
+/// `h * head_stride + j * key_stride + d`. Of blocks, which must be [`BlockFormat::Q8_0`], every head
+/// begins with a new one, and strides count what blocks have beyond a head's width.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyValues<'a> {
     /// The keys.
@@ -77,7 +82,8 @@ pub struct AttentionShape {
 /// `q` and `out` are `[rows, heads, head_dim]`. A row that sees nothing becomes zero.
 ///
 /// # Panics
-/// If the lengths do not fit, a range goes past the keys, or keys and values differ in type.
+/// If the lengths do not fit, a range goes past the keys, or keys and values differ in type or are
+/// in other blocks than those of eight bits.
 pub fn attention(
     q: &[f32],
     kv: KeyValues<'_>,
@@ -133,23 +139,30 @@ fn attend(
         (Matrix::F16(keys), Matrix::F16(values)) => {
             run(Call { q, keys, values, strides, visible, shape }, out, lse);
         }
-        _ => panic!("keys and values of different types"),
+        (
+            Matrix::Blocks(Blocks { format: BlockFormat::Q8_0, bytes: keys }),
+            Matrix::Blocks(Blocks { format: BlockFormat::Q8_0, bytes: values }),
+        ) => {
+            let (keys, values) = (EightBits(keys), EightBits(values));
+            run(Call { q, keys, values, strides, visible, shape }, out, lse);
+        }
+        _ => panic!("keys and values of different types, or in other blocks than of eight bits"),
     }
 }
 
 /// The operands of a call.
 #[derive(Clone, Copy)]
-struct Call<'a, E> {
+struct Call<'a, K> {
     q: &'a [f32],
-    keys: &'a [E],
-    values: &'a [E],
+    keys: K,
+    values: K,
     /// Elements from one head and from one key to the next.
     strides: (usize, usize),
     visible: Visible<'a>,
     shape: AttentionShape,
 }
 
-impl<'a, E> Call<'a, E> {
+impl<'a, K: Entries> Call<'a, K> {
     /// Returns the query of one row and head.
     #[inline(always)]
     fn query(&self, row: usize, head: usize) -> &'a [f32] {
@@ -159,9 +172,9 @@ impl<'a, E> Call<'a, E> {
 
     /// Returns one key or value of the head that query head `head` reads.
     #[inline(always)]
-    fn entry(&self, of: &'a [E], head: usize, column: usize) -> &'a [E] {
+    fn entry(&self, of: K, head: usize, column: usize) -> K::Entry {
         let kv_head = head / (self.shape.heads / self.shape.kv_heads);
-        &of[kv_head * self.strides.0 + column * self.strides.1..][..self.shape.head_dim]
+        of.entry(kv_head * self.strides.0 + column * self.strides.1, self.shape.head_dim)
     }
 }
 
@@ -198,7 +211,7 @@ impl HeadOut {
     }
 }
 
-fn run<E: Element>(call: Call<'_, E>, out: &mut [f32], lse: Option<Scatter>) {
+fn run<K: Entries>(call: Call<'_, K>, out: &mut [f32], lse: Option<Scatter>) {
     let AttentionShape { heads, kv_heads, head_dim, .. } = call.shape;
     let rows = call.visible.num_rows();
     assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads on {kv_heads}");

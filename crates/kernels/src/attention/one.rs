@@ -1,19 +1,20 @@
 //! One row of one head, keys and values read where they are.
 
+use super::entries::Entries;
 use super::{Call, HeadOut};
-use crate::simd::{Element, Kernel, Simd, load_rest};
+use crate::simd::{Kernel, Simd, load_rest};
 
 /// Vectors of a value that are summed at once.
 const GROUP: usize = 4;
 
 /// One row of one head.
-pub(super) struct RowOfHead<'a, E> {
-    pub(super) call: Call<'a, E>,
+pub(super) struct RowOfHead<'a, K> {
+    pub(super) call: Call<'a, K>,
     pub(super) row: usize,
     pub(super) out: HeadOut,
 }
 
-impl<E: Element> Kernel for RowOfHead<'_, E> {
+impl<K: Entries> Kernel for RowOfHead<'_, K> {
     type Output = ();
 
     #[inline(always)]
@@ -25,7 +26,7 @@ impl<E: Element> Kernel for RowOfHead<'_, E> {
         let mut weights = Vec::with_capacity(columns().count());
         for column in columns() {
             let key = call.entry(call.keys, head, column);
-            weights.push(dot(simd, query, key) * call.shape.scale);
+            weights.push(dot::<S, K>(simd, query, key) * call.shape.scale);
         }
         let (largest, total) = softmax(simd, &mut weights);
         out.set_lse(row, largest, total);
@@ -35,15 +36,15 @@ impl<E: Element> Kernel for RowOfHead<'_, E> {
         for start in (0..width).step_by(GROUP * S::LANES) {
             let mut sums = [simd.splat(0.0); GROUP];
             for (column, weight) in columns().zip(&weights) {
-                let value = &call.entry(call.values, head, column)[start..];
+                let value = call.entry(call.values, head, column);
                 let weight = simd.splat(*weight);
                 for (i, sum) in sums.iter_mut().enumerate() {
-                    let rest = value.len().saturating_sub(i * S::LANES);
+                    let at = start + i * S::LANES;
+                    let rest = width.saturating_sub(at);
                     if rest >= S::LANES {
-                        *sum = simd.mul_add(weight, E::load(simd, &value[i * S::LANES..]), *sum);
+                        *sum = simd.mul_add(weight, K::load(simd, value, at), *sum);
                     } else if rest > 0 {
-                        let value = load_rest(simd, &value[i * S::LANES..]);
-                        *sum = simd.mul_add(weight, value, *sum);
+                        *sum = simd.mul_add(weight, K::load_rest(simd, value, at), *sum);
                     }
                 }
             }
@@ -58,16 +59,17 @@ impl<E: Element> Kernel for RowOfHead<'_, E> {
 
 /// Returns the dot product of a query and a key.
 #[inline(always)]
-fn dot<S: Simd, E: Element>(simd: S, query: &[f32], key: &[E]) -> f32 {
+fn dot<S: Simd, K: Entries>(simd: S, query: &[f32], key: K::Entry) -> f32 {
     let whole = query.len() - query.len() % S::LANES;
     let mut sum = simd.splat(0.0);
     let mut at = 0;
     while at < whole {
-        sum = simd.mul_add(simd.load(&query[at..]), E::load(simd, &key[at..]), sum);
+        sum = simd.mul_add(simd.load(&query[at..]), K::load(simd, key, at), sum);
         at += S::LANES;
     }
     if whole < query.len() {
-        sum = simd.mul_add(load_rest(simd, &query[whole..]), load_rest(simd, &key[whole..]), sum);
+        let rest = K::load_rest(simd, key, whole);
+        sum = simd.mul_add(load_rest(simd, &query[whole..]), rest, sum);
     }
     simd.sum(sum)
 }

@@ -19,6 +19,7 @@ pub fn dequantize(blocks: Blocks<'_>, out: &mut [f32]) {
         BlockFormat::Q8_0 => q8_0,
         BlockFormat::Q4_0 => q4_0,
         BlockFormat::Q4K => q4_k,
+        BlockFormat::Q5K => q5_k,
         BlockFormat::Q6K => q6_k,
     };
     let (from, to) = (format.block_bytes(), format.block_len());
@@ -52,18 +53,29 @@ fn q4_0(block: &[u8], out: &mut [f32]) {
 }
 
 fn q4_k(block: &[u8], out: &mut [f32]) {
+    let quants = &block[16..];
+    with_minima(block, out, |group, i| quants[group / 2 * SMALL + i] >> (group % 2 * 4) & 15);
+}
+
+fn q5_k(block: &[u8], out: &mut [f32]) {
+    let (high, low) = block[16..].split_at(SMALL);
+    with_minima(block, out, |group, i| {
+        let fifth = high[i] >> group & 1;
+        low[group / 2 * SMALL + i] >> (group % 2 * 4) & 15 | fifth << 4
+    });
+}
+
+/// Writes the elements of a block whose groups have scales and minima; `integer` returns that of a
+/// group and a place.
+fn with_minima(block: &[u8], out: &mut [f32], integer: impl Fn(usize, usize) -> u8) {
     let (d, e) = (half_at(block, 0), half_at(block, 2));
     let packed = std::array::from_fn(|i| block[4 + i]);
     let (scales, minima) = unpack_scales(packed);
     let (scales, minima) = (scales.to_le_bytes(), minima.to_le_bytes());
-    for (pair, out) in out.chunks_exact_mut(2 * SMALL).enumerate() {
-        let q = &block[16 + pair * SMALL..][..SMALL];
-        for (half, out) in out.chunks_exact_mut(SMALL).enumerate() {
-            let group = 2 * pair + half;
-            let (scale, minimum) = (d * f32::from(scales[group]), e * f32::from(minima[group]));
-            for (out, q) in out.iter_mut().zip(q) {
-                *out = scale * f32::from((q >> (4 * half)) & 15) - minimum;
-            }
+    for (group, out) in out.chunks_exact_mut(SMALL).enumerate() {
+        let (scale, minimum) = (d * f32::from(scales[group]), e * f32::from(minima[group]));
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = scale * f32::from(integer(group, i)) - minimum;
         }
     }
 }

@@ -25,6 +25,9 @@ pub enum BlockFormat {
     /// `d s q - e m`: half-precision `d` and `e`, then `s` and `m` of six bits for each of eight
     /// groups of 32 elements, then 256 integers `q` of four bits.
     Q4K,
+    /// `d s q - e m`: as [`BlockFormat::Q4K`], but with the fifth bits of the integers in 32 bytes
+    /// before the low four: bit `g` of byte `i` is that of element `i` of group `g`.
+    Q5K,
     /// `d s (q - 32)`: the low four and then the high two bits of 256 integers `q`, a signed byte
     /// `s` for each of sixteen groups of 16 elements, a half-precision `d`.
     Q6K,
@@ -32,13 +35,13 @@ pub enum BlockFormat {
 
 impl BlockFormat {
     /// Every format.
-    pub const ALL: [Self; 4] = [Self::Q8_0, Self::Q4_0, Self::Q4K, Self::Q6K];
+    pub const ALL: [Self; 5] = [Self::Q8_0, Self::Q4_0, Self::Q4K, Self::Q5K, Self::Q6K];
 
     /// Returns the number of elements of a block.
     pub const fn block_len(self) -> usize {
         match self {
             Self::Q8_0 | Self::Q4_0 => SMALL,
-            Self::Q4K | Self::Q6K => LARGE,
+            Self::Q4K | Self::Q5K | Self::Q6K => LARGE,
         }
     }
 
@@ -48,6 +51,7 @@ impl BlockFormat {
             Self::Q8_0 => 2 + SMALL,
             Self::Q4_0 => 2 + SMALL / 2,
             Self::Q4K => 2 + 2 + 12 + LARGE / 2,
+            Self::Q5K => 2 + 2 + 12 + LARGE / 8 + LARGE / 2,
             Self::Q6K => LARGE / 2 + LARGE / 4 + LARGE / 16 + 2,
         }
     }

@@ -24,6 +24,7 @@ pub fn quantize(format: BlockFormat, values: &[f32], out: &mut [u8]) {
         BlockFormat::Q8_0 => q8_0,
         BlockFormat::Q4_0 => q4_0,
         BlockFormat::Q4K => q4_k,
+        BlockFormat::Q5K => q5_k,
         BlockFormat::Q6K => q6_k,
     };
     let (from, to) = (format.block_len(), format.block_bytes());
@@ -59,8 +60,9 @@ fn whole(value: f32, most: u8) -> u8 {
 }
 
 fn q8_0(values: &[f32], out: &mut [u8]) {
-    let largest = values.iter().fold(0.0_f32, |largest, v| largest.max(v.abs()));
-    let d = largest / 127.0;
+    // What is no number stays the largest, and then nothing of the block is a number.
+    let larger = |a: f32, b: &f32| if b.abs() > a || b.is_nan() { b.abs() } else { a };
+    let d = values.iter().fold(0.0, larger) / 127.0;
     let inverse = inverse(d);
     let (head, out) = out.split_at_mut(2);
     put_half(d, head);
@@ -83,11 +85,41 @@ fn q4_0(values: &[f32], out: &mut [u8]) {
 }
 
 fn q4_k(values: &[f32], out: &mut [u8]) {
+    let (head, out) = out.split_at_mut(16);
+    let integers = with_minima(values, head, 15);
+    put_nibbles(&integers, out);
+}
+
+fn q5_k(values: &[f32], out: &mut [u8]) {
+    let (head, out) = out.split_at_mut(16);
+    let (high, low) = out.split_at_mut(SMALL);
+    let integers = with_minima(values, head, 31);
+    high.fill(0);
+    for (group, integers) in integers.chunks_exact(SMALL).enumerate() {
+        for (high, integer) in high.iter_mut().zip(integers) {
+            *high |= integer >> 4 << group;
+        }
+    }
+    put_nibbles(&integers, low);
+}
+
+/// Writes the low four bits of each integer, two groups side by side.
+fn put_nibbles(integers: &[u8; LARGE], out: &mut [u8]) {
+    let pairs = integers.chunks_exact(2 * SMALL);
+    for (pair, out) in pairs.zip(out.chunks_exact_mut(SMALL)) {
+        let (low, high) = pair.split_at(SMALL);
+        for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
+            *out = low & 15 | high << 4;
+        }
+    }
+}
+
+/// Writes the scales and minima of a block's groups, and returns its integers from 0 to `most`.
+fn with_minima(values: &[f32], head: &mut [u8], most: u8) -> [u8; LARGE] {
     let mut found = [(0.0_f32, 0.0_f32); 8];
     for (found, group) in found.iter_mut().zip(values.chunks_exact(SMALL)) {
-        *found = scale_and_minimum(group);
+        *found = scale_and_minimum(group, f32::from(most));
     }
-    let (head, out) = out.split_at_mut(16);
     let largest = found.iter().fold((0.0_f32, 0.0_f32), |l, f| (l.0.max(f.0), l.1.max(f.1)));
     let d = put_half(largest.0 / 63.0, &mut head[..2]);
     let e = put_half(largest.1 / 63.0, &mut head[2..4]);
@@ -95,15 +127,16 @@ fn q4_k(values: &[f32], out: &mut [u8]) {
     let scales = found.map(|(scale, _)| nearest(scale * per_d, 63));
     let minima = found.map(|(_, minimum)| nearest(minimum * per_e, 63));
     head[4..].copy_from_slice(&pack_scales(scales, minima));
-    for (pair, out) in out.chunks_exact_mut(SMALL).enumerate() {
-        let integer = |group: usize, i: usize| {
-            let per_scale = inverse(d * f32::from(scales[group]));
-            nearest((values[group * SMALL + i] + e * f32::from(minima[group])) * per_scale, 15)
-        };
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = integer(2 * pair, i) | integer(2 * pair + 1, i) << 4;
+    let mut integers = [0; LARGE];
+    let groups = integers.chunks_exact_mut(SMALL).zip(values.chunks_exact(SMALL));
+    for (group, (integers, values)) in groups.enumerate() {
+        let per_scale = inverse(d * f32::from(scales[group]));
+        let minimum = e * f32::from(minima[group]);
+        for (integer, value) in integers.iter_mut().zip(values) {
+            *integer = nearest((value + minimum) * per_scale, most);
         }
     }
+    integers
 }
 
 fn q6_k(values: &[f32], out: &mut [u8]) {

@@ -9,9 +9,8 @@ const STEP: f32 = 0.1;
 const STEPS: i32 = 20;
 
 /// Returns `scale` and `minimum`, both not negative, so that `scale q - minimum` comes close to the
-/// values for integers `q` from 0 to 15. Large values count more.
-pub(super) fn scale_and_minimum(values: &[f32]) -> (f32, f32) {
-    const MOST: f32 = 15.0;
+/// values for integers `q` from 0 to `most`. Large values count more.
+pub(super) fn scale_and_minimum(values: &[f32], most: f32) -> (f32, f32) {
     let count = values.len() as f32;
     let typical = (values.iter().map(|v| v * v).sum::<f32>() / count).sqrt();
     let low = values.iter().fold(0.0_f32, |low, v| low.min(*v));
@@ -20,13 +19,13 @@ pub(super) fn scale_and_minimum(values: &[f32]) -> (f32, f32) {
     if !(high - low).is_finite() || !typical.is_finite() || high <= low {
         return (0.0, -low);
     }
-    let mut best = ((high - low) / MOST, -low);
+    let mut best = ((high - low) / most, -low);
     let mut least = f32::INFINITY;
     for step in -1..=STEPS {
         // The first is the plain range itself.
         let widened = if step < 0 { 0.0 } else { STEP * step as f32 - WIDEST };
-        let per_scale = (MOST + widened) / (high - low);
-        let integer = |v: f32| rounded((v - low) * per_scale).clamp(0.0, MOST);
+        let per_scale = (most + widened) / (high - low);
+        let integer = |v: f32| rounded((v - low) * per_scale).clamp(0.0, most);
         let mut sums = Sums::default();
         for v in values {
             sums.add(typical + v.abs(), integer(*v), *v);

@@ -14,6 +14,7 @@ mod round;
 
 use half::{bf16, f16};
 
+#[cfg(target_arch = "x86_64")]
 use crate::Level;
 use crate::aligned::{Aligned, LINE};
 use crate::blocks::Blocks;
@@ -27,6 +28,7 @@ pub use round::round_to_bf16;
 
 /// Bytes of `x` that a pass over the weights keeps in a cache: of a core where every few rows of
 /// weights read them all, of the processor where many do.
+#[cfg(target_arch = "x86_64")]
 const CACHED: usize = 1 << 20;
 const CACHED_WIDENED: usize = 1 << 22;
 /// Multiply-adds below which a second thread costs more than it saves.

@@ -109,6 +109,12 @@ impl Simd for Avx2 {
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())) }
     }
     #[inline(always)]
+    fn load_i8(self, from: &[u8]) -> Self::V {
+        let from = &from[..8];
+        // SAFETY: see above; eight bytes.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().cast()))) }
+    }
+    #[inline(always)]
     fn store(self, value: Self::V, to: &mut [f32]) {
         let to = &mut to[..8];
         // SAFETY: see above.
@@ -209,6 +215,12 @@ impl Simd for Avx512 {
         let from = &from[..16];
         // SAFETY: see above; sixteen f16 are 32 bytes.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn load_i8(self, from: &[u8]) -> Self::V {
+        let from = &from[..16];
+        // SAFETY: see above; sixteen bytes.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
     }
     #[inline(always)]
     fn store(self, value: Self::V, to: &mut [f32]) {

@@ -1,7 +1,10 @@
 use std::ops::Range;
 
 use half::{bf16, f16};
-use kernels::{AttentionShape, KeyValues, Matrix, Visible, attention};
+use kernels::{
+    AttentionShape, BlockFormat, Blocks, KeyValues, Matrix, Visible, attention, dequantize,
+    quantize,
+};
 
 use crate::support::{Random, assert_close, at_every_level};
 
@@ -113,6 +116,50 @@ fn every_type_equals_the_formula_at_every_level_for_few_rows_and_for_many() {
                 let what = format!("{level:?} {rows} rows, {:?}", case.shape);
                 assert_close(&out, &expected, 4e-6, &what);
             }
+        });
+    }
+}
+
+/// Puts every head of `width` elements into blocks of its own; returns them, and what they hold.
+fn eight_bits(heads: &[f32], width: usize) -> (Vec<u8>, Vec<f32>) {
+    let (format, padded) = (BlockFormat::Q8_0, width.next_multiple_of(32));
+    let mut rows = vec![0.0; heads.len() / width * padded];
+    for (row, head) in rows.chunks_exact_mut(padded).zip(heads.chunks_exact(width)) {
+        row[..width].copy_from_slice(head);
+    }
+    let mut bytes = vec![0; format.num_bytes(rows.len())];
+    quantize(format, &rows, &mut bytes);
+    dequantize(Blocks { format, bytes: &bytes }, &mut rows);
+    let held = rows.chunks_exact(padded).flat_map(|row| row[..width].to_vec()).collect();
+    (bytes, held)
+}
+
+#[test]
+fn keys_and_values_of_eight_bits_equal_what_they_hold_at_every_level() {
+    let mut random = Random(7);
+    for rows in [1, 2, 3, 4, 5, 12, 19].repeat(4) {
+        let case = Case::draw(&mut random, rows);
+        let AttentionShape { heads, kv_heads, head_dim, .. } = case.shape;
+        let len = case.columns * kv_heads * head_dim;
+        let q = random.floats(rows * heads * head_dim);
+        let (keys, held_keys) = eight_bits(&random.floats(len), head_dim);
+        let (values, held_values) = eight_bits(&random.floats(len), head_dim);
+        let expected = case.expected(&q, &held_keys, &held_values);
+        let blocks = |bytes| Matrix::Blocks(Blocks { format: BlockFormat::Q8_0, bytes });
+        let visible = Visible { ranges: &case.ranges, row_starts: &case.row_starts };
+        let run = |keys, values, head_stride| {
+            let kv = KeyValues { keys, values, head_stride, key_stride: kv_heads * head_stride };
+            let mut out = vec![f32::NAN; q.len()];
+            attention(&q, kv, visible, case.shape, &mut out);
+            out
+        };
+        at_every_level(|level| {
+            let found = run(blocks(&keys), blocks(&values), head_dim.next_multiple_of(32));
+            let what = format!("{level:?} {rows} rows, {:?}", case.shape);
+            assert_close(&found, &expected, 4e-6, &what);
+            // To the bit what the same numbers in f32 give.
+            let wide = run(Matrix::F32(&held_keys), Matrix::F32(&held_values), head_dim);
+            assert_eq!(found, wide, "{what}");
         });
     }
 }

@@ -32,7 +32,7 @@ fn relative_rms(found: &[f32], expected: &[f32]) -> f64 {
 #[test]
 fn blocks_have_the_sizes_of_the_file_format() {
     let sizes = BlockFormat::ALL.map(|format| (format.block_len(), format.block_bytes()));
-    assert_eq!(sizes, [(32, 34), (32, 18), (256, 144), (256, 210)]);
+    assert_eq!(sizes, [(32, 34), (32, 18), (256, 144), (256, 176), (256, 210)]);
 }
 
 #[test]
@@ -72,6 +72,7 @@ fn larger_blocks_are_read_as_the_layout_says() {
         block[2..4].copy_from_slice(&f16::from_f32(e).to_le_bytes());
         block[208..].copy_from_slice(&f16::from_f32(d).to_le_bytes());
         let four = restored(BlockFormat::Q4K, &block[..144]);
+        let five = restored(BlockFormat::Q5K, &block[..176]);
         let six = restored(BlockFormat::Q6K, &block);
         let packed = &block[4..16];
         for i in 0..256 {
@@ -86,6 +87,11 @@ fn larger_blocks_are_read_as_the_layout_says() {
             let q = if group % 2 == 0 { byte & 15 } else { byte >> 4 };
             let expected = d * f32::from(scale) * f32::from(q) - e * f32::from(minimum);
             assert_eq!(four[i].to_bits(), expected.to_bits(), "{i}");
+            let byte = block[48 + i / 64 * 32 + i % 32];
+            let q = if group % 2 == 0 { byte & 15 } else { byte >> 4 };
+            let q = q + (block[16 + i % 32] >> group & 1) * 16;
+            let expected = d * f32::from(scale) * f32::from(q) - e * f32::from(minimum);
+            assert_eq!(five[i].to_bits(), expected.to_bits(), "{i}");
             let (half, j) = (i / 128, i % 128);
             let low = block[half * 64 + j % 64];
             let low = if j < 64 { low & 15 } else { low >> 4 };
@@ -106,6 +112,7 @@ fn what_is_restored_is_as_close_as_the_bits_allow() {
         (BlockFormat::Q8_0, 0.0056),
         (BlockFormat::Q4_0, 0.089),
         (BlockFormat::Q4K, 0.0725),
+        (BlockFormat::Q5K, 0.036),
         (BlockFormat::Q6K, 0.0178),
     ] {
         let error = relative_rms(&restored(format, &quantized(format, &values)), &values);
@@ -127,6 +134,7 @@ fn every_element_of_a_block_is_within_a_step() {
                 BlockFormat::Q8_0 => 225.0,
                 BlockFormat::Q4_0 => 8.0,
                 BlockFormat::Q4K => 9.0,
+                BlockFormat::Q5K => 14.0,
                 BlockFormat::Q6K => 28.0,
             };
             for (found, value) in found.iter().zip(&values) {

@@ -11,7 +11,7 @@ fn blocks(random: &mut Random, format: BlockFormat, elements: usize) -> Vec<u8> 
     for block in bytes.chunks_exact_mut(format.block_bytes()) {
         let places: &[usize] = match format {
             BlockFormat::Q8_0 | BlockFormat::Q4_0 => &[0],
-            BlockFormat::Q4K => &[0, 2],
+            BlockFormat::Q4K | BlockFormat::Q5K => &[0, 2],
             BlockFormat::Q6K => &[208],
         };
         for at in places {

@@ -12,6 +12,7 @@ use crate::config::hf;
 use crate::linear::Linear;
 use crate::norm::LayerNorm;
 use crate::ops::Heads;
+use crate::ops::kept::Kept;
 use crate::tape::{Part, Parts, Tape};
 use crate::weights::{Weight, Weights};
 use crate::{AkiConfig, Attended, Error, SiglipConfig, Tap};
@@ -189,8 +190,9 @@ impl Layer {
         let [k, v] = tape.split(&kv, [inner, inner])?;
         let attended = tape.attention([&q, &k, &v], parts, self.heads)?;
         for (image, Part { plan, .. }) in parts.iter().enumerate() {
-            let (q, keys) = (q.get(image)?, k.get(image)?);
-            let call = Attended { q: &q, keys: &keys, plan, heads: self.heads };
+            let (q, k) = (q.get(image)?, k.get(image)?);
+            let kept = Kept::Numbers(k.clone(), k);
+            let call = Attended { q: &q, keys: &kept, plan, heads: self.heads };
             tap.attention(&format!("resampler.layer.{index}"), &call)?;
         }
         let x = tape.add(x, &self.to_out.forward(tape, &attended)?)?;

@@ -7,9 +7,10 @@ use super::family::Projection;
 use crate::linear::Linear;
 use crate::norm::RmsNorm;
 use crate::ops::Heads;
+use crate::ops::kept::Kept;
 use crate::tape::{Parts, Tape};
 use crate::weights::Weights;
-use crate::{Attended, DecoderConfig, Error, Tap, ops};
+use crate::{Attended, DecoderConfig, Error, KvType, Tap};
 
 /// Attention and a gated feed-forward layer, each after a norm and added to its input.
 #[derive(Debug)]
@@ -27,8 +28,16 @@ pub(crate) struct Block {
 pub(crate) enum Batch<'a, 'b> {
     /// As they are computed, for every sequence whole: in training.
     Whole(&'a Parts),
-    /// In the type of the weights, some of them in caches: in inference.
-    Stored { sequences: &'a mut [Sequence<'b>], layer: usize, tap: &'a mut dyn Tap },
+    /// As a cache keeps them, some of them in caches: in inference.
+    Stored { sequences: &'a mut [Sequence<'b>], of_layer: OfLayer<'a> },
+}
+
+/// What attention over a layer's caches knows of the layer.
+pub(crate) struct OfLayer<'a> {
+    pub(crate) index: usize,
+    /// How keys and values are kept.
+    pub(crate) kv_type: KvType,
+    pub(crate) tap: &'a mut dyn Tap,
 }
 
 impl Block {
@@ -56,7 +65,7 @@ impl Block {
         })
     }
 
-    /// Returns the type that keys and values are kept in: that of the weights.
+    /// Returns the type of the weights.
     pub(crate) fn dtype(&self) -> DType {
         self.o_proj.dtype()
     }
@@ -89,8 +98,8 @@ impl Block {
         let (q, k) = (tape.rope(&q, angles)?, tape.rope(&k, angles)?);
         let attended = match batch {
             Batch::Whole(parts) => tape.attention([&q, &k, &v], parts, self.heads)?,
-            Batch::Stored { sequences, layer, tap } => {
-                self.attend_stored([&q, &k, &v], sequences, (layer, tap))?
+            Batch::Stored { sequences, of_layer } => {
+                self.attend_stored([&q, &k, &v], sequences, of_layer)?
             }
         };
         self.o_proj.forward(tape, &attended)
@@ -101,7 +110,7 @@ impl Block {
         &self,
         [q, k, v]: [&Tensor; 3],
         sequences: &mut [Sequence<'_>],
-        (layer, tap): (usize, &mut dyn Tap),
+        OfLayer { index, kv_type, tap }: OfLayer<'_>,
     ) -> Result<Tensor, Error> {
         let mut outs = Vec::with_capacity(sequences.len());
         let mut start = 0;
@@ -109,14 +118,14 @@ impl Block {
             let rows = sequence.plan.num_rows();
             let of = |x: &Tensor| x.narrow(0, start, rows);
             let (q, k, v) = (of(q)?, of(k)?, of(v)?);
-            let (k, v) = match &mut sequence.cache {
-                Some(cache) => cache.write(layer, &k, &v)?,
+            let kept = match &mut sequence.cache {
+                Some(cache) => cache.write(index, &k, &v)?,
                 // Rounded as a cache would, so that having one changes nothing.
-                None => (k.to_dtype(self.dtype())?, v.to_dtype(self.dtype())?),
+                None => Kept::of(&k, &v, (kv_type, self.heads))?,
             };
-            let call = Attended { q: &q, keys: &k, plan: sequence.plan, heads: self.heads };
-            tap.attention(&format!("layer.{layer}"), &call)?;
-            outs.push(ops::attention(&q, &k, &v, sequence.plan, self.heads)?);
+            let call = Attended { q: &q, keys: &kept, plan: sequence.plan, heads: self.heads };
+            tap.attention(&format!("layer.{index}"), &call)?;
+            outs.push(kept.attend(&q, sequence.plan, self.heads)?);
             start += rows;
         }
         Ok(Tensor::cat(&outs, 0)?)

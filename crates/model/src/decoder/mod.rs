@@ -11,12 +11,13 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use sequence::AttentionPlan;
 
-use self::block::{Batch, Block};
+use self::block::{Batch, Block, OfLayer};
 pub use self::family::Family;
 use crate::norm::RmsNorm;
+use crate::ops::Heads;
 use crate::tape::{Part, Parts, Tape};
 use crate::weights::Weights;
-use crate::{DecoderConfig, Error, KvCache, Tap};
+use crate::{DecoderConfig, Error, KvCache, KvType, Tap};
 
 /// One sequence of a batch: the plan of its new rows, and what is cached of it.
 #[derive(Debug)]
@@ -33,28 +34,40 @@ pub(crate) struct Decoder {
     config: DecoderConfig,
     blocks: Vec<Arc<Block>>,
     norm: RmsNorm,
-    cache_dtype: DType,
+    kv_type: KvType,
     device: Device,
 }
 
 impl Decoder {
-    pub(crate) fn load(config: &DecoderConfig, weights: &Weights<'_>) -> Result<Self, Error> {
+    pub(crate) fn load(
+        config: &DecoderConfig,
+        weights: &Weights<'_>,
+        kv_type: Option<KvType>,
+    ) -> Result<Self, Error> {
         let blocks = (0..config.num_hidden_layers)
             .map(|index| Block::load(config, &weights.pp("layers").pp(index)).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        let cache_dtype = blocks.first().map_or(DType::F32, |block| block.dtype());
+        let of_weights = || blocks.first().map_or(DType::F32, |block| block.dtype());
+        let kv_type = kv_type.unwrap_or_else(|| KvType::of_weights(of_weights()));
+        if kv_type.numbers().is_none() && !weights.device().is_cpu() {
+            return Err(Error::KvType { found: kv_type.name() });
+        }
         Ok(Self {
             config: config.clone(),
             blocks,
             norm: RmsNorm::load(&weights.pp("norm"), config.hidden_size, config.rms_norm_eps)?,
-            cache_dtype,
+            kv_type,
             device: weights.device().clone(),
         })
     }
 
     pub(crate) fn new_cache(&self, capacity: usize) -> Result<KvCache, Error> {
-        let width = self.config.num_key_value_heads * self.config.head_dim;
-        KvCache::new((self.blocks.len(), capacity, width), self.cache_dtype, &self.device)
+        let heads = Heads {
+            query: self.config.num_attention_heads,
+            key_value: self.config.num_key_value_heads,
+            dim: self.config.head_dim,
+        };
+        KvCache::new((self.blocks.len(), capacity, heads), self.kv_type, &self.device)
     }
 
     /// Returns the hidden states after the final norm. `// [tokens, hidden] -> [tokens, hidden]`
@@ -77,7 +90,8 @@ impl Decoder {
         let tape = if are_steps { Tape::off() } else { Tape::of_prompts() };
         let mut x = embeddings.clone();
         for (index, block) in self.blocks.iter().enumerate() {
-            let batch = Batch::Stored { sequences: &mut *batch, layer: index, tap: &mut *tap };
+            let of_layer = OfLayer { index, kv_type: self.kv_type, tap: &mut *tap };
+            let batch = Batch::Stored { sequences: &mut *batch, of_layer };
             x = block.forward(&tape, &x, &angles, batch)?;
             if index + 1 < self.blocks.len() {
                 tap.tensor(&format!("layer.{index}"), &x);

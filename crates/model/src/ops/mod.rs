@@ -6,6 +6,7 @@
 
 mod elements;
 mod fused;
+pub(crate) mod kept;
 pub mod plain;
 pub(crate) mod rows;
 

@@ -1,6 +1,6 @@
 //! What is cached gives the same as computing everything anew.
 
-use model::{Aki, KvCache, NoTap, Sequence, Tensor};
+use model::{Aki, KvCache, KvType, LoadOptions, NoTap, Sequence, Tensor};
 use sequence::{AttentionPolicy, Layout, Role};
 
 use crate::support::{self, Prompt, SETS, VISION_TOKENS};
@@ -18,7 +18,14 @@ struct Scene {
 
 impl Scene {
     fn new(set: &str, policy: AttentionPolicy) -> Self {
-        let aki = support::golden_model(set);
+        Self::keeping(set, policy, None)
+    }
+
+    /// Keeps keys and values in a type.
+    fn keeping(set: &str, policy: AttentionPolicy, kv_type: Option<KvType>) -> Self {
+        let options = LoadOptions { kv_type, ..LoadOptions::default() };
+        let aki = Aki::load(support::config(set), &support::open(set, "model"), options);
+        let aki = aki.expect("the golden is sound");
         let prompt = Prompt::of(set).reply(&REPLY);
         let embeddings = prompt.embed(&aki);
         Self { aki, layout: prompt.layout, embeddings, policy }
@@ -217,4 +224,58 @@ fn a_plan_that_does_not_follow_the_cache_is_refused() {
     let expected = scene.uncached();
     let error = support::relative_error(&found, &expected[expected.len() - found.len()..]);
     assert!(error < TOLERANCE, "{error:e} off");
+}
+
+#[test]
+fn every_type_of_cache_changes_nothing_but_the_numbers_it_keeps() {
+    for set in SETS {
+        for kv_type in KvType::ALL {
+            let scene = Scene::keeping(set, AttentionPolicy::ModalityMutual, Some(kv_type));
+            let mut cache = new_cache(&scene.aki, 0);
+            assert_eq!(cache.kv_type(), kv_type);
+            // At once, a cache changes no bit; step by step the order of sums does.
+            let whole = scene.extend(&mut cache, scene.len());
+            assert_eq!(whole, scene.uncached(), "{set} in {}", kv_type.name());
+            let roomy = scene.step_by_step(&mut new_cache(&scene.aki, scene.len()));
+            // Rounding may fall to the other side where sums differ in their last bits.
+            let error = support::relative_error(&roomy, &whole);
+            assert!(error < 2e-2, "{set} in {}: {error:e} off", kv_type.name());
+            // Growing and forgetting keep what is cached.
+            cache.truncate(0);
+            cache.reserve(scene.len() + 13).unwrap();
+            let mut growing = new_cache(&scene.aki, 0);
+            assert_eq!(scene.step_by_step(&mut growing), roomy, "{set} in {}", kv_type.name());
+            assert_eq!(scene.step_by_step(&mut cache), roomy, "{set} in {}", kv_type.name());
+        }
+    }
+}
+
+#[test]
+fn keys_and_values_of_fewer_bits_stay_close_to_those_in_f32() {
+    // No further off than weights of these types, or of bf16.
+    let bounds = [(KvType::F16, 9.5e-3), (KvType::Bf16, 6.5e-2), (KvType::Q8_0, 6.5e-2)];
+    for set in SETS {
+        let policy = AttentionPolicy::ModalityMutual;
+        let expected = Scene::new(set, policy).uncached();
+        for (kv_type, bound) in bounds {
+            let scene = Scene::keeping(set, policy, Some(kv_type));
+            let found = scene.step_by_step(&mut new_cache(&scene.aki, 0));
+            let error = support::relative_error(&found, &expected);
+            assert!(error < bound, "{set} in {}: {error:e} off", kv_type.name());
+            assert!(error > 1e-5, "{set} in {}: nothing was rounded", kv_type.name());
+        }
+    }
+}
+
+#[test]
+fn a_cache_of_eight_bits_takes_a_block_for_every_head() {
+    let policy = AttentionPolicy::ModalityMutual;
+    for set in SETS {
+        let scene = Scene::keeping(set, policy, Some(KvType::Q8_0));
+        let text = &scene.aki.config().text;
+        // Heads of 16 elements, each in a block of 32 integers and a scale.
+        let row = text.num_key_value_heads * text.head_dim.div_ceil(32) * 34;
+        let bytes = new_cache(&scene.aki, 10).num_bytes();
+        assert_eq!(bytes, 2 * 10 * text.num_hidden_layers * row, "{set}");
+    }
 }

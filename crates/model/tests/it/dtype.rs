@@ -1,7 +1,7 @@
 //! Weights, and with them keys and values, of other types than f32.
 
 use checkpoint::Dtype;
-use model::{Aki, AkiConfig, Device, Error, LoadOptions, NoTap, Sequence};
+use model::{Aki, AkiConfig, Error, LoadOptions, NoTap, Sequence};
 use sequence::AttentionPolicy;
 
 use crate::support::{self, Prompt, SETS};
@@ -25,7 +25,7 @@ fn converted(set: &str, dtype: Dtype) -> Aki {
 
 /// Loads a golden model and converts it while loading.
 fn overridden(set: &str, dtype: Dtype) -> Result<Aki, Error> {
-    let options = LoadOptions { device: Device::Cpu, dtype: Some(dtype) };
+    let options = LoadOptions { dtype: Some(dtype), ..LoadOptions::default() };
     Aki::load(support::config(set), &support::open(set, "model"), options)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use checkpoint::{Bytes, Checkpoint, Dtype, GgufPlan, TensorSpec};
 use kernels::BlockFormat;
-use model::{Aki, Device, LoadOptions};
+use model::{Aki, LoadOptions, Quantization, quantization};
 use sequence::AttentionPolicy;
 
 use crate::support::{self, Prompt, SETS, Tensors};
@@ -106,7 +106,7 @@ fn blocks_are_multiplied_where_they_lie_and_widened_when_asked() {
     let tensors = quantized("base", Dtype::Q8_0);
     let checkpoint = saved(&tensors);
     let load = |dtype| {
-        let options = LoadOptions { device: Device::Cpu, dtype };
+        let options = LoadOptions { dtype, ..LoadOptions::default() };
         let aki = Aki::load(support::config("base"), &checkpoint, options);
         logits(&aki.expect("it is sound"), "base")
     };
@@ -114,4 +114,49 @@ fn blocks_are_multiplied_where_they_lie_and_widened_when_asked() {
     let error = support::relative_error(&in_place, &widened);
     // What rounding activations to eight bits costs.
     assert!((1e-5..6e-2).contains(&error), "{error:e}");
+}
+
+#[test]
+fn quantizing_while_loading_is_quantizing_the_file() {
+    for mix in Quantization::ALL {
+        let mut tensors = support::tensors("base");
+        let mut bytes = 0;
+        for (name, tensor) in &mut tensors {
+            if let Some(dtype) = mix.choose(name, &tensor.shape).dtype() {
+                *tensor = quantization::converted(tensor, dtype).expect("floats become blocks");
+            }
+            bytes += tensor.bytes.len();
+        }
+        let from_file =
+            Aki::load(support::config("base"), &saved(&tensors), LoadOptions::default()).unwrap();
+        let options = LoadOptions { quantization: Some(mix), ..LoadOptions::default() };
+        let checkpoint = support::open("base", "model");
+        let while_loading = Aki::load(support::config("base"), &checkpoint, options).unwrap();
+        assert_eq!(logits(&while_loading, "base"), logits(&from_file, "base"), "{mix:?}");
+        // Matrices are nearly all of a model.
+        let (found, same) = (while_loading.footprint(), from_file.footprint());
+        assert_eq!(found, same, "{mix:?}");
+        let matrices = found.all().bytes;
+        assert!(matrices < bytes && matrices > bytes / 2, "{mix:?}: {matrices} of {bytes}");
+    }
+}
+
+#[test]
+fn a_tensor_in_blocks_becomes_one_of_other_blocks_or_of_floats() {
+    let values: Vec<f32> = (0..3 * 512_u16).map(|i| (f32::from(i) * 0.37).sin()).collect();
+    let bytes = Bytes::from(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>());
+    let tensor = checkpoint::Tensor { dtype: Dtype::F32, shape: vec![3, 512], bytes };
+    for from in Dtype::BLOCKS {
+        let blocks = quantization::converted(&tensor, from).unwrap();
+        assert_eq!((blocks.dtype, Some(blocks.bytes.len())), (from, from.num_bytes(&[3, 512])));
+        for to in Dtype::BLOCKS.into_iter().chain([Dtype::F32, Dtype::Bf16]) {
+            let found = quantization::converted(&blocks, to).unwrap();
+            let found = quantization::converted(&found, Dtype::F32).unwrap().to_f32_vec().unwrap();
+            let error = support::relative_error(&found, &values);
+            assert!(error < 0.15, "{from} to {to}: {error}");
+        }
+    }
+    let odd = checkpoint::Tensor { shape: vec![3 * 512 / 3, 3], ..tensor };
+    let error = quantization::converted(&odd, Dtype::Q8_0).unwrap_err().to_string();
+    assert!(error.contains("F32") && error.contains("Q8_0"), "{error}");
 }

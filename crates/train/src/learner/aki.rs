@@ -92,7 +92,7 @@ impl AkiLearner {
         let trained = Trained { is_trained: &is_trained, lora: adapters };
         // Elsewhere than on the CPU products are of one type, and what is trained is f32.
         let dtype = (!device.is_cpu()).then_some(Dtype::F32);
-        let options = LoadOptions { device, dtype };
+        let options = LoadOptions { device, dtype, ..LoadOptions::default() };
         let (aki, parameters) =
             Aki::load_trainable(files.config.clone(), &files.weights, options, &trained)?;
         if let Some(lora) = &lora

@@ -156,6 +156,21 @@ impl<const VNNI: bool> Dots for Avx2<VNNI> {
         }
     }
     #[inline(always)]
+    fn or_fifth(self, low: Self::B, high: &[u8; 32], pair: usize) -> Self::B {
+        // SAFETY: see above.
+        unsafe {
+            let high = _mm256_loadu_si256(high.as_ptr().cast());
+            let sixteen = _mm256_set1_epi8(16);
+            let fifth = |bit: u8| {
+                let bit = _mm256_set1_epi8((1_u8 << bit).cast_signed());
+                let is_set = _mm256_cmpeq_epi8(_mm256_and_si256(high, bit), bit);
+                _mm256_and_si256(is_set, sixteen)
+            };
+            let bit = 2 * pair as u8;
+            [_mm256_or_si256(low[0], fifth(bit)), _mm256_or_si256(low[1], fifth(bit + 1))]
+        }
+    }
+    #[inline(always)]
     fn flip(self, a: Self::B) -> Self::B {
         // SAFETY: see above.
         unsafe {

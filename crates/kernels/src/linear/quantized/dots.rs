@@ -50,6 +50,9 @@ pub(super) trait Dots: Copy {
     /// Returns the low halves of the bytes of `low` and then the high ones, and above them two bits
     /// from each byte of `high`, the lowest for the first 32, and so on.
     fn six_bits(self, low: &[u8; 64], high: &[u8; 32]) -> [Self::B; 2];
+    /// Adds 16 to the first 32 bytes where bit `2 pair` of a byte of `high` is set, and to the others
+    /// where the bit after it is; `pair` is below 4, and the bytes are below 16.
+    fn or_fifth(self, low: Self::B, high: &[u8; 32], pair: usize) -> Self::B;
     /// Adds 128 to each byte.
     fn flip(self, a: Self::B) -> Self::B;
     /// Returns the same four bytes sixteen times.
@@ -158,6 +161,11 @@ pub(super) fn dispatch_at<W: Work>(level: Level, work: W) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Level::Avx512Vnni | Level::Avx512Bf16 => unsafe { super::vnni::run_avx512_vnni(work) },
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => super::neon::run(work),
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        Level::NeonDotprod => unsafe { super::neon::run_dotprod(work) },
         _ => work.run(Portable),
     }
 }
@@ -219,6 +227,10 @@ impl Dots for Portable {
             std::array::from_fn(|i| low[i] & 15 | bits(i, i / 32)),
             std::array::from_fn(|i| low[i] >> 4 | bits(i, 2 + i / 32)),
         ]
+    }
+    #[inline(always)]
+    fn or_fifth(self, low: Self::B, high: &[u8; 32], pair: usize) -> Self::B {
+        std::array::from_fn(|i| low[i] | (high[i % 32] >> (2 * pair + i / 32) & 1) << 4)
     }
     #[inline(always)]
     fn flip(self, a: Self::B) -> Self::B {

@@ -205,6 +205,43 @@ impl Format for Q4_0 {
     }
 }
 
+/// Returns the scales and minima of two blocks that begin with them, the second at `next`.
+#[inline(always)]
+fn with_minima<D: Dots>(dots: D, group: &[u8], next: usize) -> Scales<D> {
+    let (scales, minima) = unpack_scales(*part(group, 4));
+    let (more_scales, more_minima) = unpack_scales(*part(group, next + 4));
+    let scale = dots.widen_two(bits(group, 0), bits(group, next));
+    let minimum = dots.widen_two(bits(group, 2), bits(group, next + 2));
+    let scale = dots.mul(scale, dots.small(scales, more_scales));
+    let minimum = dots.mul(minimum, dots.small(minima, more_minima));
+    Scales { scale, second: scale, minimum }
+}
+
+/// Returns the same of sixteen columns, a column in each lane, as [`Format::scales_of_sixteen`] does.
+#[inline(always)]
+fn with_minima_of_sixteen<D: Dots>(
+    dots: D,
+    groups: &[&[u8]; LANES],
+    next: usize,
+) -> [[D::F; LANES]; 3] {
+    let mut all = [[dots.float(0.0); LANES]; 3];
+    for half in 0..2 {
+        // The four words before the integers: a row for each.
+        let mut words = [dots.four([0; 4]); LANES];
+        for (word, group) in words.iter_mut().zip(groups) {
+            *word = dots.bytes(part(group, next * half));
+        }
+        dots.transpose(&mut words);
+        let (scale, minimum) = dots.widen_words(words[0]);
+        let (scales, minima) = dots.small_of_words([words[1], words[2], words[3]]);
+        for block in 0..8 {
+            all[0][8 * half + block] = dots.mul(scale, scales[block]);
+            all[2][8 * half + block] = dots.mul(minimum, minima[block]);
+        }
+    }
+    all
+}
+
 #[derive(Clone, Copy)]
 pub(super) struct Q4K;
 
@@ -247,33 +284,61 @@ impl Format for Q4K {
 
     #[inline(always)]
     fn scales<D: Dots>(dots: D, group: &[u8]) -> Scales<D> {
-        let (scales, minima) = unpack_scales(*part(group, 4));
-        let (more_scales, more_minima) = unpack_scales(*part(group, 148));
-        let scale = dots.widen_two(bits(group, 0), bits(group, 144));
-        let minimum = dots.widen_two(bits(group, 2), bits(group, 146));
-        let scale = dots.mul(scale, dots.small(scales, more_scales));
-        let minimum = dots.mul(minimum, dots.small(minima, more_minima));
-        Scales { scale, second: scale, minimum }
+        with_minima(dots, group, 144)
     }
 
     #[inline(always)]
     fn scales_of_sixteen<D: Dots>(dots: D, groups: &[&[u8]; LANES]) -> [[D::F; LANES]; 3] {
-        let mut all = [[dots.float(0.0); LANES]; 3];
-        for half in 0..2 {
-            // The four words before the integers: a row for each.
-            let mut words = [dots.four([0; 4]); LANES];
-            for (word, group) in words.iter_mut().zip(groups) {
-                *word = dots.bytes(part(group, 144 * half));
-            }
-            dots.transpose(&mut words);
-            let (scale, minimum) = dots.widen_words(words[0]);
-            let (scales, minima) = dots.small_of_words([words[1], words[2], words[3]]);
-            for block in 0..8 {
-                all[0][8 * half + block] = dots.mul(scale, scales[block]);
-                all[2][8 * half + block] = dots.mul(minimum, minima[block]);
-            }
+        with_minima_of_sixteen(dots, groups, 144)
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Q5K;
+
+impl Format for Q5K {
+    const FORMAT: BlockFormat = BlockFormat::Q5K;
+    const SPLIT: bool = false;
+    const HAS_MIN: bool = true;
+
+    #[inline(always)]
+    fn offset<D: Dots>() -> i32 {
+        0
+    }
+
+    #[inline(always)]
+    fn vectors<D: Dots>(dots: D, group: &[u8], half: usize) -> [D::B; 4] {
+        let mut vectors = [dots.four([0; 4]); 4];
+        for (i, vector) in vectors.iter_mut().enumerate() {
+            let block = &group[176 * half..];
+            let low = dots.nibbles(part(block, 48 + BLOCK * i));
+            *vector = dots.or_fifth(low, part(block, 16), i);
         }
-        all
+        vectors
+    }
+
+    const PACKED: usize = 8;
+
+    #[inline(always)]
+    fn packed<D: Dots>(dots: D, group: &[u8], index: usize) -> D::B {
+        let block = &group[index / 4 * 176..];
+        let low = dots.nibbles(part(block, 48 + index % 4 * BLOCK));
+        dots.or_fifth(low, part(block, 16), index % 4)
+    }
+
+    #[inline(always)]
+    fn spread<D: Dots>(dots: D, square: &[D::B; LANES]) -> [[D::B; FOURS]; 4] {
+        spread_bytes(dots, square)
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(dots: D, group: &[u8]) -> Scales<D> {
+        with_minima(dots, group, 176)
+    }
+
+    #[inline(always)]
+    fn scales_of_sixteen<D: Dots>(dots: D, groups: &[&[u8]; LANES]) -> [[D::F; LANES]; 3] {
+        with_minima_of_sixteen(dots, groups, 176)
     }
 }
 

@@ -13,13 +13,15 @@ mod avx2;
 mod dots;
 mod format;
 mod many;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod one;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
 use self::activation::{Activations, Round};
 use self::dots::dispatch_at;
-use self::format::{Format, Q4_0, Q4K, Q6K, Q8_0};
+use self::format::{Format, Q4_0, Q4K, Q5K, Q6K, Q8_0};
 use crate::Level;
 use crate::blocks::{BlockFormat, Blocks};
 use crate::parallel::{Scatter, chunks, for_each, num_threads};
@@ -55,6 +57,7 @@ pub(super) fn linear(
         BlockFormat::Q8_0 => run::<Q8_0>(&call),
         BlockFormat::Q4_0 => run::<Q4_0>(&call),
         BlockFormat::Q4K => run::<Q4K>(&call),
+        BlockFormat::Q5K => run::<Q5K>(&call),
         BlockFormat::Q6K => run::<Q6K>(&call),
     }
 }

@@ -107,6 +107,18 @@ impl Dots for Vnni {
         }
     }
     #[inline(always)]
+    fn or_fifth(self, low: Self::B, high: &[u8; 32], pair: usize) -> Self::B {
+        // SAFETY: see above.
+        unsafe {
+            let both = _mm512_broadcast_i64x4(_mm256_loadu_si256(high.as_ptr().cast()));
+            let first = (1_u8 << (2 * pair)).cast_signed();
+            let (first, second) = (_mm256_set1_epi8(first), _mm256_set1_epi8(first << 1));
+            let bits = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second);
+            let is_set = _mm512_test_epi8_mask(both, bits);
+            _mm512_mask_add_epi8(low, is_set, low, _mm512_set1_epi8(16))
+        }
+    }
+    #[inline(always)]
     fn flip(self, a: Self::B) -> Self::B {
         // SAFETY: see above.
         unsafe { _mm512_xor_si512(a, _mm512_set1_epi8(-128)) }
