@@ -170,7 +170,13 @@ fn linear_grads() {
         report(
             "dw",
             median(|| {
-                kernels::linear_grad_weight(Matrix::F32(&y), Matrix::F32(&x), width, &mut dw, false)
+                kernels::linear_grad_weight(
+                    Matrix::F32(&y),
+                    Matrix::F32(&x),
+                    width,
+                    &mut dw,
+                    false,
+                );
             }),
         );
         println!();

@@ -13,6 +13,9 @@ const SHEET: (u32, u32) = (5, 4);
 /// Between the pictures of a sheet, in pixels.
 const GAP: u32 = 6;
 
+/// Makes the quiz of a seed and a number.
+type Make = fn(u64, u64) -> Quiz;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let folder = PathBuf::from(args.next().unwrap_or_else(|| "target/gallery".to_owned()));
@@ -29,8 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         sheet(&pictures)?.save(folder.join(format!("{name}.png")))?;
     }
-    let quizzes: [(&str, fn(u64, u64) -> Quiz); 2] =
-        [("quiz", Quiz::make), ("rockets", Quiz::on_new)];
+    let quizzes = [("quiz", Quiz::make as Make), ("rockets", Quiz::on_new)];
     for (name, make) in quizzes {
         let mut pictures = Vec::new();
         for index in 0..u64::from(SHEET.0 * SHEET.1) {

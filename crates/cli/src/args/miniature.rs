@@ -57,6 +57,7 @@ pub(crate) enum WorldSize {
     aki quiz --seed 7\n  \
     aki quiz --model runs/instruct --pictures 100 --json\n  \
     aki quiz --seeds 5 --json > scores.json")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct QuizArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,

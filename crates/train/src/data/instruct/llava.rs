@@ -24,7 +24,7 @@ struct Turn {
     value: String,
 }
 
-/// Who speaks; other names than LLaVA's own are those of the `OpenAI` API.
+/// Who speaks; other names than `LLaVA`'s own are those of the `OpenAI` API.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Role {

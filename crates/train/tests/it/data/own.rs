@@ -1,4 +1,4 @@
-//! Conversations of one's own about a folder of pictures, in LLaVA's format.
+//! Conversations of one's own about a folder of pictures, in `LLaVA`'s format.
 
 use std::fs;
 use std::path::{Path, PathBuf};
