@@ -60,7 +60,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     ))?;
     compare_all(workspace, &curves, &losses(&shell.path("native"))?)?;
     shell.inside(ADAPTERS)?;
-    let quiz = shell.command("aki quiz --seed 77 --pictures 60 --json");
+    let quiz = shell.command("aki quiz --seed 77 --pictures 120 --json");
     scores(workspace, quiz)
 }
 

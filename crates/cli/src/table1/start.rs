@@ -41,7 +41,7 @@ pub(super) fn write(
             let found =
                 found.with_context(|| format!("`{}` has no tensor `{name}`", args.encoder))?;
             // It may be in blocks, which a file to train from has not.
-            let values = found.to_f32_vec()?;
+            let values = model::widened(found.clone()).to_f32_vec()?;
             let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             checkpoint::Tensor { dtype: Dtype::F32, shape, bytes: Bytes::from(bytes) }
         } else {

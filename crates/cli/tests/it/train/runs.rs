@@ -132,6 +132,10 @@ fn every_row_of_table_1_trains() {
     let mut rows = 0;
     for entry in fs::read_dir(format!("{repository}recipes/table1")).expect("listed") {
         let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            // The rows in miniature, which `aki table1` runs.
+            continue;
+        }
         let recipe = fs::read_to_string(&path).expect("text");
         let kinds: Vec<_> = recipe.lines().filter(|line| line.starts_with("stage = ")).collect();
         let mut settings = vec!["model.init=miniature".to_owned()];

@@ -78,7 +78,7 @@ fn what_is_wrong_is_said_with_file_and_line() {
     assert_eq!(
         error(&format!("{one}\n{}\n", two.replace("assistant", "bot"))),
         "`DIR/mine.jsonl` cannot be used: unknown variant `bot`, expected one of `human`, `user`, \
-         `gpt`, `assistant`, `system` at line 2 column 105"
+         `assistant`, `gpt`, `system` at line 2 column 104"
     );
     assert_eq!(
         error(&format!("{one}\n\n{{\"image\": \"two.png\"}}\n")),
