@@ -100,7 +100,7 @@ fn what_is_wrong_is_said_with_file_and_line() {
     assert!(error(" \n").contains("it starts with nothing"));
     let list = error(&format!("[{one},\n{{\"image\": 3}}]"));
     assert!(list.contains("record 1: invalid type: integer `3`"), "{list}");
-    assert!(list.contains("at line 2 column 11"), "{list}");
+    assert!(list.contains("at line 2 column 12"), "{list}");
 }
 
 #[test]
