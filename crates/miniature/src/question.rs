@@ -88,6 +88,36 @@ impl Topic {
             View::Diagram => &[Self::Arrow],
         }
     }
+
+    /// Returns what takes more than one look: to find something, then to compare it with what is
+    /// asked or with something else. GQA asks little else.
+    pub(crate) fn composed(view: View) -> &'static [Self] {
+        match view {
+            View::Flat => &[
+                Self::Existence,
+                Self::Existence,
+                Self::Count,
+                Self::Number,
+                Self::Hue,
+                Self::Hue,
+                Self::Position,
+                Self::Position,
+                Self::Side,
+                Self::Side,
+            ],
+            View::Room => &[
+                Self::Existence,
+                Self::Count,
+                Self::Number,
+                Self::Hue,
+                Self::Position,
+                Self::Side,
+                Self::Depth,
+                Self::Distance,
+            ],
+            View::Sign | View::Chart | View::Diagram => Self::of(view),
+        }
+    }
 }
 
 /// A question with its answer.

@@ -227,13 +227,23 @@ pub(super) fn questions(
     num: usize,
     stream: &mut Stream,
 ) -> Vec<Question> {
+    questions_about(Topic::of(scene.view), scene, (index, num), stream)
+}
+
+/// Asks questions about some topics: which scene it is, and how many.
+fn questions_about(
+    topics: &[Topic],
+    scene: &Scene,
+    (index, num): (usize, usize),
+    stream: &mut Stream,
+) -> Vec<Question> {
     let mut found: Vec<Question> = Vec::new();
     let mut is_yes = index.is_multiple_of(2);
     for _ in 0..num * 8 {
         if found.len() == num {
             break;
         }
-        let topic = stream.pick(Topic::of(scene.view));
+        let topic = stream.pick(topics);
         let Some(question) = ask_freely(scene, topic, is_yes, stream) else { continue };
         if found.iter().all(|other| other.text != question.text) {
             if question.answer == "yes" || question.answer == "no" {
@@ -286,7 +296,8 @@ fn gqa(scene: &Scene, index: usize, stream: &mut Stream) -> Vec<Value> {
             "fullAnswer": format!("The answer is {answer}."), "imageId": key(index),
             "isBalanced": true, "question": text}})
     };
-    questions(scene, index, 8, stream).into_iter().enumerate().map(record).collect()
+    let topics = Topic::composed(scene.view);
+    questions_about(topics, scene, (index, 8), stream).into_iter().enumerate().map(record).collect()
 }
 
 /// Puts records with a key into one map.

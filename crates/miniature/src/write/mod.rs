@@ -16,7 +16,7 @@ use crate::Error;
 use files::{Files, put_json};
 
 /// The version of what is made: another one gives other bytes for the same seed.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// How much of everything is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

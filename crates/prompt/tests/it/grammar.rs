@@ -118,7 +118,7 @@ fn a_grammar_that_is_cloned_goes_on_from_where_it_is() {
         assert!(grammar.push(id("b")).unwrap(), "nothing can follow");
     }
     let mut wrong = compiler.compile(&form).unwrap();
-    assert!(wrong.push(id("x")).is_err());
+    assert!(wrong.push(id("y")).is_err());
 }
 
 #[test]
