@@ -70,6 +70,11 @@ fn use_page(program: &str, address: &str, screenshots: &Path) -> Result<()> {
     for (script, expected, about) in [
         (include_str!("page/scripts/stop.js"), "false", "whether the stopped answer is busy"),
         (include_str!("page/scripts/edit.js"), "0|1", "images and turns after an edit"),
+        (
+            include_str!("page/scripts/gone.js"),
+            "true|true|true",
+            "what a server that goes away leaves",
+        ),
         (include_str!("page/scripts/history.js"), "0", "turns after their conversation is deleted"),
         (include_str!("page/scripts/paste.js"), "4", "images that came in four ways"),
     ] {

@@ -4,6 +4,7 @@ import { find } from "./parts.js";
 
 /** How often a server that is busy is asked again. */
 const TRIES = 5;
+const UNREACHABLE = "The server cannot be reached. Is it running, and are you online?";
 
 function headers() {
   const key = find("key").value;
@@ -24,7 +25,7 @@ export async function post(path, body, { signal, onBusy } = {}) {
     const asked = { method: "POST", headers: headers(), body: JSON.stringify(body), signal };
     const response = await fetch(path, asked).catch((error) => {
       if (error.name === "AbortError") throw error;
-      throw new Error("The server cannot be reached.");
+      throw new Error(UNREACHABLE);
     });
     if (response.ok) return response;
     const pause = Number(response.headers.get("retry-after"));
@@ -43,8 +44,11 @@ export async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
+    const { value, done } = await reader.read().catch((error) => {
+      if (error.name === "AbortError") throw error;
+      throw new Error("The connection to the server broke off.");
+    });
+    if (done) throw new Error("The server ended the answer early.");
     const parts = (rest + value).split("\n\n");
     rest = parts.pop();
     for (const part of parts) {
@@ -59,8 +63,13 @@ export async function* events(response) {
 
 /** Returns the name of the model that is served. */
 export async function modelName() {
-  const response = await fetch("/v1/models", { headers: headers() });
-  if (response.status === 401) throw new Error("This server asks for an API key: enter it in the settings.");
+  const response = await fetch("/v1/models", { headers: headers() }).catch(() => {
+    throw new Error(UNREACHABLE);
+  });
+  if (response.status === 401) {
+    const error = new Error("This server asks for an API key: enter it in the settings.");
+    throw Object.assign(error, { status: 401 });
+  }
   if (!response.ok) throw new Error(`The server answered with status ${response.status}.`);
   return (await response.json()).data[0].id;
 }

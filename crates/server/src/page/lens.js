@@ -1,6 +1,6 @@
 // The lens: where the words of a question and its answer look in the images.
 
-import { button, choice, element, picture, slider } from "./parts.js";
+import { button, choice, element, picture, slider, symbol } from "./parts.js";
 
 function floats(base64) {
   const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
@@ -131,8 +131,7 @@ export function lensOf(lens, urls, close) {
   const settings = element("div", "row",
     slider("Layer", lens.layers, (layer) => change({ layer })),
     choice("Show", [["reads", "what the word looks at"], ["is_read", "what looks at the word"]], (way) => change({ way })),
-    choice("as", [["spotlight", "spotlight"], ["heat", "heat map"]], (how) => change({ how })),
-    button("Close", close, "small"));
+    choice("as", [["spotlight", "spotlight"], ["heat", "heat map"]], (how) => change({ how })));
   const pictures = urls.map((url, index) =>
     element("div", "seen", picture(url, `Image ${index + 1}, with what is looked at lit up`), canvases[index]));
   const box = element("section", "lens",
@@ -140,8 +139,9 @@ export function lensOf(lens, urls, close) {
     element("div", "",
       element("p", "words", element("b", "", "Question"), ...spoken("user")),
       element("p", "words", element("b", "", "Answer"), ...spoken("assistant")),
-      said),
-    settings);
+      said,
+      settings),
+    symbol("Close the lens", "cross", close, "plain small shut"));
   box.setAttribute("aria-label", "Where the words look");
   // At first: the answer's word that looks at the picture most.
   const answers = words.map((_, index) => index).filter((index) => lens.words[index].role === "assistant");

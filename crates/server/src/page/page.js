@@ -5,7 +5,7 @@ import { decode } from "./lens.js";
 import { button, element, find, picture, say, symbol } from "./parts.js";
 import * as pictures from "./pictures.js";
 import * as store from "./store.js";
-import { atEnd, drawTurns, POLICIES, toEnd } from "./turns.js";
+import { drawTurns, follow, heard, POLICIES, watchEnd } from "./turns.js";
 
 const EXAMPLES = [
   ["flat.jpg", "Shapes and things", ["What can you see in the image?", "What color is the star?", "How many purple objects are there in the image?"]],
@@ -41,8 +41,7 @@ async function remember(conversation) {
 function messages(last, answer) {
   const system = find("system").value.trim();
   const said = system ? [{ role: "system", content: system }] : [];
-  const { turns } = view.conversation;
-  for (const turn of turns.slice(0, turns.indexOf(last) + 1)) {
+  for (const turn of heard(view.conversation, last)) {
     const content = turn.images.map((url) => ({ type: "image_url", image_url: { url } }));
     content.push({ type: "text", text: turn.question });
     said.push({ role: "user", content });
@@ -60,8 +59,8 @@ function open(conversation) {
   draw();
   drawHistory();
   toggleSide(false);
-  if (conversation.turns.length) toEnd();
-  else find("main").scrollTop = 0;
+  follow(conversation.turns.length > 0);
+  if (!conversation.turns.length) find("main").scrollTop = 0;
 }
 
 async function drawHistory() {
@@ -97,6 +96,7 @@ function edit(index) {
 }
 
 async function look(turn, answer) {
+  follow(false);
   say("Looking…");
   try {
     const body = { messages: messages(turn, answer), attention: answer.policy };
@@ -107,12 +107,18 @@ async function look(turn, answer) {
     say(`The lens does not work here: ${error.message}`);
   }
   draw();
-  document.querySelector(".lens")?.scrollIntoView({ block: "nearest" });
+  // Whoever uses the keyboard goes on where they were.
+  const lens = document.querySelector(".lens");
+  lens?.querySelector('.word[aria-pressed="true"]')?.focus({ preventScroll: true });
+  lens?.scrollIntoView({ block: "nearest" });
 }
 
 function closeLens() {
+  const boxes = [...document.querySelectorAll(".answer")];
+  const index = boxes.findIndex((box) => box.classList.contains("seen-through"));
   view.looked = null;
   draw();
+  document.querySelectorAll(".answer")[index]?.querySelector(".look")?.focus({ preventScroll: true });
 }
 
 async function ask(turn) {
@@ -124,14 +130,16 @@ async function ask(turn) {
   say("");
   find("suggestions").replaceChildren();
   draw();
-  toEnd();
+  follow(true);
+  if (document.activeElement === document.body) find("stop").focus();
   await Promise.all(turn.answers.map((answer) => stream(turn, answer, running.signal)));
   remember(conversation);
   if (view.running !== running) return;
   view.running = null;
-  const stay = atEnd();
+  const stopping = document.activeElement === find("stop");
   draw();
-  if (stay) toEnd();
+  // The button that had the focus is gone; a phone's keyboard would hide the answer.
+  if (stopping && matchMedia("(pointer: fine)").matches) find("question").focus();
 }
 
 async function stream(turn, answer, signal) {
@@ -157,17 +165,20 @@ async function stream(turn, answer, signal) {
 
 function take(answer, event) {
   answer.text += event.choices[0]?.delta.content ?? "";
-  const stay = atEnd();
   answer.grow();
-  if (stay) toEnd();
   if (event.usage) {
     const { first_token_ms, decode_ms } = event.timings;
     const { prompt_tokens, completion_tokens, prompt_tokens_details } = event.usage;
     const speed = completion_tokens > 1 ? (completion_tokens - 1) / (decode_ms / 1000) : 0;
-    const written = speed ? ` · ${completion_tokens} written at ${speed.toFixed(1)}/s` : "";
-    answer.note = `${prompt_tokens} tokens read (${prompt_tokens_details.cached_tokens} kept) · ` +
-      `first after ${first_token_ms.toFixed(0)} ms${written}`;
+    const written = speed ? ` · ${completion_tokens} tokens written, ${speed.toFixed(speed < 100 ? 1 : 0)} a second` : "";
+    const kept = prompt_tokens_details.cached_tokens;
+    answer.note = `${prompt_tokens} tokens read${kept ? `, ${kept} of them kept from before` : ""} · ` +
+      `first word after ${duration(first_token_ms)}${written}`;
   }
+}
+
+function duration(milliseconds) {
+  return milliseconds < 1000 ? `${milliseconds.toFixed(0)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
 function submit(question) {
@@ -194,10 +205,13 @@ function drawExamples() {
 
 async function nameModel() {
   try {
-    find("model").textContent = await modelName();
+    const name = await modelName();
+    find("model").textContent = name;
+    find("miniature").hidden = name !== "miniature";
     say("");
   } catch (error) {
-    say(error.message, button("Settings", () => find("settings").showModal(), "small"));
+    const keyless = error.status === 401;
+    say(error.message, keyless ? button("Settings", () => find("settings").showModal(), "small") : button("Try again", nameModel, "small"));
   }
 }
 
@@ -249,8 +263,10 @@ find("theme").addEventListener("change", () => {
   document.documentElement.dataset.theme = find("theme").value;
 });
 find("attention").append(...POLICIES.map(([policy]) => new Option(policy, policy)));
-find("compare").append(new Option("nothing", ""), ...POLICIES.map(([policy]) => new Option(policy, policy)));
+find("compare").append(new Option("off", ""), ...POLICIES.map(([policy]) => new Option(policy, policy)));
 find("attention").title = POLICIES.map(([, about]) => about).join("\n");
+find("compare").title = "A second answer under another policy, side by side";
+watchEnd();
 pictures.listen();
 store.keepSettings(document.querySelectorAll("[data-kept]"));
 document.documentElement.dataset.theme = find("theme").value;

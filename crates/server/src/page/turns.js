@@ -13,10 +13,30 @@ export const POLICIES = [
   ["image-bidirectional", "image-bidirectional: the image reads itself"],
 ];
 
-/** The images that a turn can see: its own and those before. */
-export function imagesOf(conversation, turn) {
+/** The turns that the model is told about, up to one: those before it that have an answer, and it. */
+export function heard(conversation, last) {
   const { turns } = conversation;
-  return turns.slice(0, turns.indexOf(turn) + 1).flatMap((one) => one.images);
+  return turns.slice(0, turns.indexOf(last) + 1).filter((turn) => turn === last || turn.answers[0]?.text);
+}
+
+/** The images that a turn can see: its own and those before. */
+function imagesOf(conversation, turn) {
+  return heard(conversation, turn).flatMap((one) => one.images);
+}
+
+/** Pictures stay the elements that they are when the conversation is drawn anew: nothing jumps while they load. */
+const thumbs = new WeakMap();
+
+function thumbsOf(turn, index) {
+  if (!thumbs.has(turn)) {
+    thumbs.set(turn, turn.images.map((url, at) => {
+      const alt = `Image ${at + 1} of question ${index + 1}`;
+      const thumb = button("", () => enlarge(url, alt), "thumb");
+      thumb.append(picture(url, alt));
+      return thumb;
+    }));
+  }
+  return thumbs.get(turn);
 }
 
 async function copy(text) {
@@ -32,7 +52,7 @@ async function copy(text) {
 function drawAnswer(view, turn, answer) {
   const { conversation, looked, running, actions } = view;
   const images = imagesOf(conversation, turn);
-  const box = element("section", "answer");
+  const box = element("section", looked?.answer === answer ? "answer seen-through" : "answer");
   box.setAttribute("aria-label", `Answer under ${answer.policy} attention`);
   box.ariaBusy = String(Boolean(answer.busy));
   const text = element("div", "text", answer.text);
@@ -53,7 +73,8 @@ function drawAnswer(view, turn, answer) {
   }
   if (answer.text) tools.append(button("Copy", () => copy(answer.text), "plain small", "copy"));
   if (turn === conversation.turns.at(-1) && answer === turn.answers.at(-1) && !running) {
-    tools.append(button(answer.error ? "Try again" : "Regenerate", () => actions.ask(turn), "plain small", "again"));
+    const again = answer.error ? "Try again" : "Regenerate";
+    tools.append(button(again, () => actions.ask(turn), answer.error ? "plain small look" : "plain small", "again"));
   }
   box.append(tools);
   if (looked?.answer === answer) box.append(lensOf(looked.lens, images, actions.closeLens));
@@ -61,12 +82,7 @@ function drawAnswer(view, turn, answer) {
 }
 
 function drawTurn(view, turn, index) {
-  const pictures = turn.images.map((url, at) => {
-    const alt = `Image ${at + 1} of question ${index + 1}`;
-    const thumb = button("", () => enlarge(url, alt), "thumb");
-    thumb.append(picture(url, alt));
-    return thumb;
-  });
+  const pictures = thumbsOf(turn, index);
   const question = element("div", "question",
     pictures.length ? element("div", "pictures", ...pictures) : null,
     turn.question ? element("div", "said", turn.question) : null);
@@ -82,14 +98,25 @@ function drawTurn(view, turn, index) {
   return item;
 }
 
-/** Whether the end of the conversation is in sight, so that it should stay there. */
-export function atEnd() {
-  const main = find("main");
-  return main.scrollHeight - main.scrollTop - main.clientHeight < 80;
+/** Whether the end of the conversation stays in sight when it grows. */
+let following = true;
+
+export function follow(end) {
+  following = end;
+  if (end) find("main").scrollTop = find("main").scrollHeight;
 }
 
-export function toEnd() {
-  find("main").scrollTop = find("main").scrollHeight;
+/** Stays at the end, whatever makes the conversation grow, until somebody reads further up. */
+export function watchEnd() {
+  const main = find("main");
+  main.addEventListener("scroll", () => {
+    following = main.scrollHeight - main.scrollTop - main.clientHeight < 80;
+  });
+  const stay = new ResizeObserver(() => {
+    if (following) follow(true);
+  });
+  stay.observe(main);
+  stay.observe(find("turns"));
 }
 
 /** Draws the conversation. */
