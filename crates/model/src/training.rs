@@ -81,6 +81,24 @@ pub enum Images<'a> {
     Features(&'a Tensor),
 }
 
+/// What of an image shows a region of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegionsOf {
+    /// The patches, as the vision encoder makes them.
+    Patches,
+    /// The vision tokens, as the connector makes them of all patches.
+    VisionTokens,
+}
+
+/// What is shown where, in images.
+#[derive(Clone, Copy, Debug)]
+pub struct RegionLabels<'a> {
+    /// By what.
+    pub of: RegionsOf,
+    /// For each image, and each patch or vision token of it, the id of a token that names it.
+    pub images: &'a [&'a [Option<u32>]],
+}
+
 /// The number type that linear layers multiply in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
@@ -131,18 +149,20 @@ impl Aki {
         self.descend(tape, predictions, sink)
     }
 
-    /// Returns the loss of naming what patches show, and its gradients as [`Self::gradients`] does.
+    /// Returns the loss of naming what patches or vision tokens show, and its gradients as
+    /// [`Self::gradients`] does.
     ///
-    /// Every patch is read as if it were a vision token and the decoder had no layers: its features
-    /// go through the connector's projection and the final norm to the head, which should give the
-    /// patch's label. This teaches a vision encoder that knows nothing yet, long before captions do.
-    /// `// pixels [images, 3, size, size], labels [images][patches]`
+    /// Each is read as if the decoder had no layers: it goes through the connector's projection and
+    /// the final norm to the head, which should give its label. Patches are read as if they were
+    /// vision tokens, past the rest of the connector. This teaches a vision encoder, and then a
+    /// connector, that know nothing yet, long before captions do.
+    /// `// pixels [images, 3, size, size], labels [images][patches or vision tokens]`
     ///
     /// # Errors
-    /// If labels and images do not belong together, no patch has a label, or the sink fails.
+    /// If labels and images do not belong together, nothing has a label, or the sink fails.
     pub fn region_gradients(
         &self,
-        labels: &[&[Option<u32>]],
+        labels: RegionLabels<'_>,
         images: Images<'_>,
         options: StepOptions,
         sink: &mut GradientSink<'_>,
@@ -158,7 +178,7 @@ impl Aki {
     /// As [`Self::region_gradients`].
     pub fn region_loss(
         &self,
-        labels: &[&[Option<u32>]],
+        labels: RegionLabels<'_>,
         images: Images<'_>,
         options: StepOptions,
     ) -> Result<Loss, Error> {
@@ -221,22 +241,30 @@ impl Aki {
         Ok((tape.select_rows(&hidden, rows)?, targets))
     }
 
-    /// Returns the hidden states of the patches that have a label, and the labels.
+    /// Returns the hidden states of the patches or vision tokens that have a label, and the labels.
     fn region_predictions(
         &self,
         tape: &Tape,
-        labels: &[&[Option<u32>]],
+        labels: RegionLabels<'_>,
         images: Images<'_>,
     ) -> Result<(Tensor, Vec<u32>), Error> {
-        let features = self.features(tape, images, labels.len())?;
-        let projected = self.connector.project(tape, &features)?;
-        let (images, patches, hidden) = projected.dims3()?;
+        let features = self.features(tape, images, labels.images.len())?;
+        let (projected, what) = match labels.of {
+            RegionsOf::Patches => {
+                (self.connector.project(tape, &features)?, "labels of an image's patches")
+            }
+            RegionsOf::VisionTokens => (
+                self.connector.forward(tape, &features, &mut NoTap)?,
+                "labels of an image's vision tokens",
+            ),
+        };
+        let (images, num, hidden) = projected.dims3()?;
         let (mut rows, mut targets) = (Vec::new(), Vec::new());
-        for (image, labels) in labels.iter().enumerate() {
-            count("labels of an image's patches", patches, labels.len())?;
-            for (patch, label) in labels.iter().enumerate() {
+        for (image, labels) in labels.images.iter().enumerate() {
+            count(what, num, labels.len())?;
+            for (at, label) in labels.iter().enumerate() {
                 if let Some(label) = label {
-                    rows.push((image * patches + patch) as u32);
+                    rows.push((image * num + at) as u32);
                     targets.push(*label);
                 }
             }
@@ -244,7 +272,7 @@ impl Aki {
         if rows.is_empty() {
             return Err(Error::NoLabels);
         }
-        let projected = tape.reshape(&projected, &[images * patches, hidden])?;
+        let projected = tape.reshape(&projected, &[images * num, hidden])?;
         let hidden = self.decoder.norm(tape, &tape.select_rows(&projected, rows)?)?;
         Ok((hidden, targets))
     }

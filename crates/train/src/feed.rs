@@ -40,7 +40,9 @@ impl RecipeFeed {
         }
         for data in recipe.validation.iter().flat_map(|validation| &validation.data) {
             let of_instructions = instruct::names().contains(&data.name.as_str());
-            let is_of_regions = phases.iter().all(|phase| phase.stage.kind == StageKind::Regions);
+            let is_of_regions = phases.iter().all(|phase| {
+                matches!(phase.stage.kind, StageKind::Regions | StageKind::TokenRegions)
+            });
             let kind = match (of_instructions, is_of_regions) {
                 (true, _) => StageKind::Instructions,
                 (false, true) => StageKind::Regions,

@@ -67,7 +67,8 @@ impl Backbones {
                 .hint("--preset says which model it should be")
                 .into());
         }
-        let as_floats = tensor.to_dtype(spec.dtype);
+        // Blocks of few bits, as of a GGUF file, start a model as well as floats do.
+        let as_floats = model::widened(tensor.clone()).to_dtype(spec.dtype);
         let as_floats = as_floats.with_context(|| format!("tensor `{}`", spec.name))?;
         Ok(Some(as_floats.bytes))
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use model::training::{Images, Loss, Precision, StepOptions, Trained, TrainingSequence};
+use model::training::{
+    Images, Loss, Precision, RegionLabels, RegionsOf, StepOptions, Trained, TrainingSequence,
+};
 use model::{Aki, AkiConfig, DType, Device, Error, LoadOptions, Lora, Parameters, Tensor};
 use sequence::{AttentionPlan, AttentionPolicy, Layout, Role, TokenId};
 
@@ -355,13 +357,19 @@ fn gradients_of_every_family_and_connector_are_slopes_of_the_loss() {
 }
 
 #[test]
-fn gradients_of_naming_patches_are_slopes_of_the_loss_and_reach_no_layer_of_the_decoder() {
-    let is_passed = |name: &str| {
-        let is_of_layers =
-            name.contains("model.layers.") || name.contains("vision_tokenizer.layers");
-        !is_of_layers && !name.contains("embed_tokens") && !name.ends_with("latents")
-    };
-    for connector in ["perceiver", "mlp"] {
+fn gradients_of_naming_regions_are_slopes_of_the_loss_and_reach_no_layer_of_the_decoder() {
+    for (connector, of) in [
+        ("perceiver", RegionsOf::Patches),
+        ("mlp", RegionsOf::Patches),
+        ("perceiver", RegionsOf::VisionTokens),
+    ] {
+        // Patches go past the layers of the connector.
+        let is_passed = |name: &str| {
+            let is_of_connector =
+                name.contains("vision_tokenizer.layers") || name.ends_with("latents");
+            let is_reached = of == RegionsOf::VisionTokens || !is_of_connector;
+            is_reached && !name.contains("model.layers.") && !name.contains("embed_tokens")
+        };
         let mut json: serde_json::Value =
             serde_json::from_str(&support::config_json("gqa")).expect("the golden is JSON");
         if connector == "mlp" {
@@ -369,6 +377,7 @@ fn gradients_of_naming_patches_are_slopes_of_the_loss_and_reach_no_layer_of_the_
             json["num_vision_tokens"] = 16.into();
         }
         let config = AkiConfig::from_json(&json.to_string()).expect("the configuration is sound");
+        let num = if of == RegionsOf::Patches { 16 } else { config.num_vision_tokens };
         let checkpoint = checkpoint_of(&random_tensors(&config, 3));
         let trained = Trained::of(&is_passed);
         let (aki, parameters) =
@@ -376,35 +385,36 @@ fn gradients_of_naming_patches_are_slopes_of_the_loss_and_reach_no_layer_of_the_
         let golden = support::open("gqa", "train_batch.safetensors");
         let pixels = support::pixels(&golden).narrow(0, 0, 2).unwrap();
         let (images, options) = (Images::Pixels(&pixels), StepOptions::default());
-        // Some patches have no label.
+        // Some have no label.
         let labels: Vec<Vec<_>> = (0..2)
-            .map(|image| (0..16).map(|at| (at % 3 > 0).then_some(at + image)).collect())
+            .map(|image| (0..num as u32).map(|at| (at % 3 > 0).then_some(at + image)).collect())
             .collect();
         let labels: Vec<&[Option<u32>]> = labels.iter().map(Vec::as_slice).collect();
+        let all = RegionLabels { of, images: &labels };
         let mut found = Gradients::new();
         let mut sink = |name: &str, gradient: Vec<f32>| {
             found.insert(name.to_owned(), gradient);
             Ok(())
         };
-        let loss = aki.region_gradients(&labels, images, options, &mut sink).unwrap();
-        assert_eq!(loss, aki.region_loss(&labels, images, options).unwrap());
-        assert_eq!(loss.num_labels, 20);
-        assert_eq!(found.len(), parameters.len(), "{connector}");
-        let loss = || aki.region_loss(&labels, images, options).unwrap().mean;
+        let loss = aki.region_gradients(all, images, options, &mut sink).unwrap();
+        assert_eq!(loss, aki.region_loss(all, images, options).unwrap());
+        assert_eq!(loss.num_labels, 2 * (0..num).filter(|at| at % 3 > 0).count());
+        assert_eq!(found.len(), parameters.len(), "{connector} {of:?}");
+        let loss = || aki.region_loss(all, images, options).unwrap().mean;
         assert_slope(connector, &parameters, &found, &loss);
 
         let refused = |labels: &[&[Option<u32>]]| {
+            let labels = RegionLabels { of, images: labels };
             aki.region_loss(labels, images, options).unwrap_err().to_string()
         };
-        assert!(
-            refused(&labels[1..]).contains("needs 1 images, found 2"),
-            "{}",
-            refused(&labels[1..])
-        );
+        let error = refused(&labels[1..]);
+        assert!(error.contains("needs 1 images, found 2"), "{error}");
         let short = [labels[0], &labels[1][1..]];
-        assert!(refused(&short).contains("needs 16 labels of an image's patches, found 15"));
-        let none: &[Option<u32>] = &[None; 16];
-        assert_eq!(refused(&[none, none]), "no position of the batch has a label");
+        let what = if of == RegionsOf::Patches { "patches" } else { "vision tokens" };
+        let expected = format!("needs {num} labels of an image's {what}, found {}", num - 1);
+        assert!(refused(&short).contains(&expected), "{}", refused(&short));
+        let none = vec![None; num];
+        assert_eq!(refused(&[&none, &none]), "no position of the batch has a label");
     }
 }
 

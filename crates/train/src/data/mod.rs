@@ -45,6 +45,8 @@ pub enum Target {
     /// What a patch of the picture shows: the first position has no label, and those behind it
     /// are the patches, row by row.
     Regions,
+    /// What a vision token shows, as with patches: they share the picture as a grid does.
+    TokenRegions,
 }
 
 /// One sequence to learn from.

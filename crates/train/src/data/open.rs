@@ -108,7 +108,7 @@ pub fn open_source(
         match stage.kind {
             StageKind::Captions => Augment::captions(),
             StageKind::Instructions => Augment::instructions(),
-            StageKind::Regions => {
+            StageKind::Regions | StageKind::TokenRegions => {
                 return Err(Error::Setting {
                     setting: "augment",
                     found: "true".to_owned(),
@@ -128,7 +128,9 @@ pub fn open_source(
             check_turns(recipe, stage.kind)?;
             let source = match stage.kind {
                 StageKind::Captions => opener.captions(recipe, index)?,
-                StageKind::Regions => opener.regions(recipe, index)?,
+                StageKind::Regions | StageKind::TokenRegions => {
+                    opener.regions(recipe, (stage.kind, index))?
+                }
                 StageKind::Instructions => opener.instructions(recipe, index)?,
             };
             Ok(Mixed { name: recipe.name.clone(), weight: recipe.weight, source })
@@ -151,7 +153,7 @@ pub fn check_data(data: &[DataRecipe], kind: StageKind) -> Result<(), Error> {
         check_turns(recipe, kind)?;
         match kind {
             StageKind::Instructions => instruct::check(recipe)?,
-            StageKind::Captions | StageKind::Regions => {
+            StageKind::Captions | StageKind::Regions | StageKind::TokenRegions => {
                 if kind == StageKind::Captions {
                     caption_kind(recipe)?;
                 } else {
@@ -216,10 +218,19 @@ impl Opener<'_> {
         self.shards(recipe, index, make.into_make())
     }
 
-    fn regions(&self, recipe: &DataRecipe, index: usize) -> Result<Box<dyn Source>, Error> {
+    fn regions(
+        &self,
+        recipe: &DataRecipe,
+        (kind, index): (StageKind, usize),
+    ) -> Result<Box<dyn Source>, Error> {
         check_regions(recipe)?;
-        let SourceContext { tokenizer, preprocessor, num_patches, .. } = self.context;
-        let make = RegionMaker::new(tokenizer.clone(), *preprocessor, *num_patches)?;
+        let SourceContext { tokenizer, preprocessor, num_patches, num_vision_tokens, .. } =
+            self.context;
+        let make = if kind == StageKind::Regions {
+            RegionMaker::new(tokenizer.clone(), *preprocessor, *num_patches)?
+        } else {
+            RegionMaker::of_vision_tokens(tokenizer.clone(), *preprocessor, *num_vision_tokens)?
+        };
         self.shards(recipe, index, make.into_make())
     }
 

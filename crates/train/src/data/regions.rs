@@ -1,4 +1,4 @@
-//! What every patch of a picture shows, out of grounding captions.
+//! What every patch of a picture, or every vision token, shows, out of grounding captions.
 
 use std::sync::Arc;
 
@@ -9,9 +9,10 @@ use super::captions::{Region, regions};
 use super::webdataset::Make;
 use super::{BadSample, Error, RawSample, Sample, SampleRng, Target};
 
-/// Makes samples whose labels are the patches of a picture.
+/// Makes samples whose labels are the patches of a picture, or its vision tokens, to each of which
+/// a part of the picture is assigned, as on a grid.
 ///
-/// A patch that lies in several regions, or in part of one, has a label by chance: that of a random
+/// A part that lies in several regions, or in part of one, has a label by chance: that of a random
 /// point in it, and of what the frontmost region there shows a random token. Where there is no
 /// region, the label is the token that ends a caption.
 #[derive(Clone, Debug)]
@@ -19,8 +20,9 @@ pub struct RegionMaker {
     tokenizer: Tokenizer,
     preprocessor: Preprocessor,
     special: SpecialTokens,
-    /// Patches in a row of the picture.
-    grid: usize,
+    /// Parts side by side, and one below the other.
+    grid: [usize; 2],
+    target: Target,
 }
 
 impl RegionMaker {
@@ -34,15 +36,36 @@ impl RegionMaker {
         num_patches: usize,
     ) -> Result<Self, Error> {
         let special = SpecialTokens::find(&tokenizer)?;
-        let grid = num_patches.isqrt();
-        if grid == 0 || grid * grid != num_patches {
+        let side = num_patches.isqrt();
+        if side == 0 || side * side != num_patches {
             return Err(Error::Setting {
                 setting: "num_patches",
                 found: num_patches.to_string(),
                 expected: "a square above 0",
             });
         }
-        Ok(Self { tokenizer, preprocessor, special, grid })
+        Ok(Self { tokenizer, preprocessor, special, grid: [side; 2], target: Target::Regions })
+    }
+
+    /// Returns a maker for so many vision tokens, of which each has a part of the picture: the grid
+    /// is the one that is nearest to a square, and no higher than wide.
+    ///
+    /// # Errors
+    /// If the tokenizer lacks a token, or there is no vision token.
+    pub fn of_vision_tokens(
+        tokenizer: Tokenizer,
+        preprocessor: Preprocessor,
+        num_tokens: usize,
+    ) -> Result<Self, Error> {
+        let special = SpecialTokens::find(&tokenizer)?;
+        let rows = (1..=num_tokens.isqrt()).rev().find(|rows| num_tokens.is_multiple_of(*rows));
+        let rows = rows.ok_or_else(|| Error::Setting {
+            setting: "num_vision_tokens",
+            found: num_tokens.to_string(),
+            expected: "at least 1",
+        })?;
+        let grid = [num_tokens / rows, rows];
+        Ok(Self { tokenizer, preprocessor, special, grid, target: Target::TokenRegions })
     }
 
     /// Makes a sample.
@@ -66,18 +89,18 @@ impl RegionMaker {
         }
         let image = RgbImage::decode(image).map_err(|error| bad(&error))?;
         let mut labels = vec![None];
-        for row in 0..self.grid {
-            for column in 0..self.grid {
+        let [columns, rows] = self.grid;
+        for row in 0..rows {
+            for column in 0..columns {
                 labels.push(Some(self.label(&named, [column, row], rng).0));
             }
         }
-        let num_patches = self.grid * self.grid;
         Ok(Sample {
             ids: vec![self.special.bos, self.special.image],
-            layout: Layout::new().text(Role::User, 1).image(num_patches),
+            layout: Layout::new().text(Role::User, 1).image(columns * rows),
             labels,
             pixels: vec![self.preprocessor.preprocess(&image)],
-            target: Target::Regions,
+            target: self.target,
             key,
         })
     }
@@ -95,14 +118,14 @@ impl RegionMaker {
         Ok(tokens)
     }
 
-    /// Returns what a patch shows.
+    /// Returns what a patch shows, or another part of the picture.
     fn label(
         &self,
         regions: &[(Region, Vec<TokenId>)],
-        patch: [usize; 2],
+        part: [usize; 2],
         rng: &mut SampleRng,
     ) -> TokenId {
-        let point = patch.map(|at| (at as f64 + rng.unit()) / self.grid as f64);
+        let point = [0, 1].map(|axis| (part[axis] as f64 + rng.unit()) / self.grid[axis] as f64);
         let front = regions.iter().rev().find(|(region, _)| region.contains(point));
         match front {
             Some((_, tokens)) => tokens[rng.below(tokens.len())],

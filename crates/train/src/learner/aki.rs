@@ -8,7 +8,9 @@ use candle_core::cuda::set_gemm_reduced_precision_f32;
 use candle_core::{Device, Tensor};
 use checkpoint::{Checkpoint, Dtype, ShardPlan, TensorSpec};
 use kernels::parallel::{chunks, chunks_mut, for_each};
-use model::training::{Images, Loss, Precision, StepOptions, Trained, TrainingSequence};
+use model::training::{
+    Images, Loss, Precision, RegionLabels, RegionsOf, StepOptions, Trained, TrainingSequence,
+};
 use model::{Aki, AkiConfig, LoadOptions, Lora, Parameter, Parameters};
 use sequence::{AttentionPlan, AttentionPolicy};
 
@@ -239,9 +241,10 @@ impl Learner for AkiLearner {
             }
             Ok(())
         };
-        let loss = if let Some(labels) = regions(batch) {
+        let loss = if let Some((of, labels)) = regions(batch) {
+            let labels = RegionLabels { of, images: &labels };
             let images =
-                |images: Images<'_>| Ok(aki.region_gradients(&labels, images, options, &mut take)?);
+                |images: Images<'_>| Ok(aki.region_gradients(labels, images, options, &mut take)?);
             self.with_images(batch, images)?
         } else {
             self.with_batch(batch, |sequences, images| {
@@ -253,9 +256,9 @@ impl Learner for AkiLearner {
 
     fn loss(&self, batch: &[Sample]) -> Result<BatchLoss, Error> {
         let (aki, options) = (&self.aki, self.options);
-        if let Some(labels) = regions(batch) {
-            return self
-                .with_images(batch, |images| Ok(aki.region_loss(&labels, images, options)?));
+        if let Some((of, labels)) = regions(batch) {
+            let labels = RegionLabels { of, images: &labels };
+            return self.with_images(batch, |images| Ok(aki.region_loss(labels, images, options)?));
         }
         self.with_batch(batch, |sequences, images| Ok(aki.loss(sequences, images, options)?))
     }
@@ -326,12 +329,15 @@ fn without_blocks(weights: Checkpoint) -> Result<Checkpoint, Error> {
     Ok(Checkpoint::from_tensors(widened).over(weights))
 }
 
-/// Returns the labels of all patches, if those are what a micro-batch is to learn; a micro-batch is
-/// of one phase, whose samples are all of one kind.
-fn regions(batch: &[Sample]) -> Option<Vec<&[Option<u32>]>> {
-    let is_of_regions = batch.first().is_some_and(|sample| sample.target == Target::Regions);
-    is_of_regions
-        .then(|| batch.iter().map(|sample| sample.labels.get(1..).unwrap_or_default()).collect())
+/// Returns the labels of all patches or vision tokens, if those are what a micro-batch is to learn;
+/// a micro-batch is of one phase, whose samples are all of one kind.
+fn regions(batch: &[Sample]) -> Option<(RegionsOf, Vec<&[Option<u32>]>)> {
+    let of = match batch.first()?.target {
+        Target::Text => return None,
+        Target::Regions => RegionsOf::Patches,
+        Target::TokenRegions => RegionsOf::VisionTokens,
+    };
+    Some((of, batch.iter().map(|sample| sample.labels.get(1..).unwrap_or_default()).collect()))
 }
 
 /// Returns pixel values as one tensor. `// [images, 3, size, size]`

@@ -156,7 +156,7 @@ impl Stage {
     /// Returns the most tokens of a text.
     pub fn max_text_tokens(&self) -> usize {
         self.max_text_tokens.unwrap_or(match self.kind {
-            StageKind::Captions | StageKind::Regions => 128,
+            StageKind::Captions | StageKind::Regions | StageKind::TokenRegions => 128,
             StageKind::Instructions => 512,
         })
     }
@@ -172,6 +172,9 @@ pub enum StageKind {
     /// decoder's layers left out. It is not one of the paper's stages: it is for a vision encoder
     /// that has no pretrained weights.
     Regions,
+    /// The same for the vision tokens, each of which names what its part of the picture shows: for a
+    /// connector that has no pretrained weights, behind an encoder that has.
+    TokenRegions,
     /// Questions and answers.
     Instructions,
 }

@@ -89,4 +89,40 @@ fn a_sample_without_a_picture_or_with_a_broken_text_is_bad() {
     assert_eq!(maker.make(raw, &mut SampleRng::new(0, 0)).unwrap_err().why, "it has no image");
     let error = RegionMaker::new(tokenizer("base"), preprocessor(), 15).unwrap_err().to_string();
     assert_eq!(error, "`num_patches` is 15, expected a square above 0");
+    let error = RegionMaker::of_vision_tokens(tokenizer("base"), preprocessor(), 0).unwrap_err();
+    assert_eq!(error.to_string(), "`num_vision_tokens` is 0, expected at least 1");
+}
+
+#[test]
+fn every_vision_token_is_labelled_with_what_its_part_of_the_picture_shows() {
+    let tokenizer = tokenizer("base");
+    let nothing = tokenizer.id_of("<|endofchunk|>").unwrap().0;
+    let text = "[['x', True, None], ['red <bbox>[0.000, 0.000][0.500, 1.000]</bbox>', False, 1.0]]";
+    // 2 parts are side by side, 12 are 4 in each of 3 rows, 7 are all in one row.
+    for (num, columns) in [(2, 2), (12, 4), (7, 7), (16, 4)] {
+        let maker = RegionMaker::of_vision_tokens(tokenizer.clone(), preprocessor(), num).unwrap();
+        let mut seen = vec![BTreeSet::new(); num];
+        for seed in 0..60 {
+            let raw = RawSample {
+                key: "k".to_owned(),
+                image: Some(picture()),
+                text: Some(text.as_bytes().to_vec()),
+            };
+            let sample = maker.make(raw, &mut SampleRng::new(seed, 0)).unwrap();
+            assert_eq!(sample.target, Target::TokenRegions);
+            assert_eq!((sample.labels.len(), sample.num_labels()), (num + 1, num));
+            for (seen, label) in seen.iter_mut().zip(&sample.labels[1..]) {
+                seen.insert(label.unwrap());
+            }
+        }
+        for (at, seen) in seen.iter().enumerate() {
+            // The thing takes the left half of the picture, but for the corners of its ellipse.
+            let left = at % columns;
+            if 2 * left >= columns {
+                assert_eq!(*seen, [nothing].into(), "{at} of {num}");
+            } else {
+                assert!(seen.iter().any(|label| *label != nothing), "{at} of {num}");
+            }
+        }
+    }
 }
