@@ -35,6 +35,8 @@ impl Runtime {
         compute: &ComputeArgs,
         environment: &Environment,
     ) -> Result<Self> {
+        // What an image or a prompt needs for a moment, the next one needs again.
+        kernels::keep_freed_memory();
         compute::start(&compute.hardware, environment)?;
         let model = Model::locate(name, environment)?;
         let start = Instant::now();

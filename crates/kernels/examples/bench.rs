@@ -1,6 +1,6 @@
 //! Speeds of the kernels on the shapes of AKI-4B, at every level of this processor.
 //!
-//! `cargo run --release -p kernels --example bench [LEVEL [inference | blocks | training]]` prints medians.
+//! `cargo run --release -p kernels --example bench [LEVEL [inference | blocks | decode | training]]` prints medians.
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
 use std::hint::black_box;
@@ -55,6 +55,9 @@ fn main() {
         if is_wanted("blocks") {
             blocks();
         }
+        if is_wanted("decode") {
+            decode_attention();
+        }
         if !is_wanted("inference") {
             continue;
         }
@@ -101,7 +104,7 @@ fn blocks() {
             kernels::quantize(format, &numbers(width * columns), &mut bytes);
             let weight = Matrix::Blocks(Blocks { format, bytes: &bytes });
             print!("  {format:?} {width:4} -> {columns:5}");
-            for rows in [1, 4, 8, 203] {
+            for rows in [1, 4, 8, 12, 16, 203] {
                 let x = numbers(rows * width);
                 let mut out = vec![0.0; rows * columns];
                 let seconds = median(|| kernels::linear(&x, weight, None, width, &mut out));
@@ -140,6 +143,28 @@ fn attentions() {
             seconds * 1e3
         );
     }
+}
+
+/// One token of a reply in each of many conversations, so that keys and values come from memory.
+fn decode_attention() {
+    let (caches, columns, heads, head_dim) = (256, 256, 32, 96);
+    let len = columns * heads * head_dim;
+    let all = vec![bf16::from_f32(0.1); caches * 2 * len];
+    let q = vec![0.1_f32; heads * head_dim];
+    let mut out = vec![0.0; q.len()];
+    let seconds = median(|| {
+        for cache in all.chunks_exact(2 * len) {
+            let (keys, values) = cache.split_at(len);
+            let (keys, values) = (Matrix::Bf16(keys), Matrix::Bf16(values));
+            let kv =
+                KeyValues { keys, values, head_stride: head_dim, key_stride: heads * head_dim };
+            let visible = Visible { ranges: &[0..columns as u32], row_starts: &[0, 1] };
+            let shape = AttentionShape { heads, kv_heads: heads, head_dim, scale: 0.1 };
+            kernels::attention(&q, kv, visible, shape, &mut out);
+        }
+    });
+    let read = (2 * all.len()) as f64 / seconds / 1e9;
+    println!("  attention of one token over {columns} in memory: {read:.1} GB/s");
 }
 
 /// Numbers that are not all the same, so that nothing is denormal or constant.

@@ -1,10 +1,14 @@
 //! Keys and values as they are kept, and how the kernels read them.
 
 use crate::blocks::{BlockFormat, SMALL};
+use crate::memory::prefetch;
 use crate::simd::{Element, Simd, load_rest};
 
 /// Bytes of a block: a scale in half precision, and integers.
 const BLOCK: usize = BlockFormat::Q8_0.block_bytes();
+
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
 
 /// Keys or values of all heads.
 pub(super) trait Entries: Copy + Send + Sync {
@@ -13,6 +17,8 @@ pub(super) trait Entries: Copy + Send + Sync {
 
     /// Returns the key or value that begins with element `at`.
     fn entry(self, at: usize, width: usize) -> Self::Entry;
+    /// Asks memory for the key or value that begins with element `at`, which may be beyond the end.
+    fn ask(self, at: usize, width: usize);
     /// Reads a vector of an entry from its element `at` on, a multiple of the vector's lanes.
     fn load<S: Simd>(simd: S, entry: Self::Entry, at: usize) -> S::V;
     /// Reads what is left of an entry from its element `at` on, zeros after its end.
@@ -25,6 +31,12 @@ impl<'a, E: Element> Entries for &'a [E] {
     #[inline(always)]
     fn entry(self, at: usize, width: usize) -> Self::Entry {
         &self[at..][..width]
+    }
+    #[inline(always)]
+    fn ask(self, at: usize, width: usize) {
+        for line in (0..width).step_by(LINE / size_of::<E>()) {
+            prefetch(self, at + line);
+        }
     }
     #[inline(always)]
     fn load<S: Simd>(simd: S, entry: Self::Entry, at: usize) -> S::V {
@@ -47,6 +59,12 @@ impl<'a> Entries for EightBits<'a> {
     #[inline(always)]
     fn entry(self, at: usize, width: usize) -> Self::Entry {
         &self.0[at / SMALL * BLOCK..][..width.div_ceil(SMALL) * BLOCK]
+    }
+    #[inline(always)]
+    fn ask(self, at: usize, width: usize) {
+        for line in (0..width.div_ceil(SMALL) * BLOCK).step_by(LINE) {
+            prefetch(self.0, at / SMALL * BLOCK + line);
+        }
     }
     #[inline(always)]
     fn load<S: Simd>(simd: S, entry: Self::Entry, at: usize) -> S::V {

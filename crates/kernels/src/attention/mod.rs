@@ -176,6 +176,30 @@ impl<'a, K: Entries> Call<'a, K> {
         let kv_head = head / (self.shape.heads / self.shape.kv_heads);
         of.entry(kv_head * self.strides.0 + column * self.strides.1, self.shape.head_dim)
     }
+
+    /// Asks memory for one key or value, of a column that need not be there.
+    #[inline(always)]
+    fn ask(&self, of: K, head: usize, column: usize) {
+        let kv_head = head / (self.shape.heads / self.shape.kv_heads);
+        of.ask(kv_head * self.strides.0 + column * self.strides.1, self.shape.head_dim);
+    }
+}
+
+/// What a call writes to.
+#[derive(Clone, Copy)]
+struct Out {
+    out: Scatter,
+    lse: Option<Scatter>,
+    shape: AttentionShape,
+}
+
+impl Out {
+    /// Returns where the rows of a head are written.
+    #[inline(always)]
+    fn head(self, head: usize) -> HeadOut {
+        let Self { out, lse, shape } = self;
+        HeadOut { out, lse, head, shape }
+    }
 }
 
 /// What one task writes to: the rows of one head.
@@ -217,15 +241,20 @@ fn run<K: Entries>(call: Call<'_, K>, out: &mut [f32], lse: Option<Scatter>) {
     assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads on {kv_heads}");
     assert_eq!(call.q.len(), rows * heads * head_dim, "queries of {rows} rows");
     assert_eq!(out.len(), call.q.len(), "output of {rows} rows");
-    let out = Scatter::new(out);
-    let of_head = |head| HeadOut { out, lse, head, shape: call.shape };
+    let out = Out { out: Scatter::new(out), lse, shape: call.shape };
     if rows < MANY {
-        parallel::run(rows * heads, &|task| {
-            dispatch(one::RowOfHead { call, row: task / heads, out: of_head(task % heads) });
+        // As many heads to a task as leave something to do for every thread.
+        let tasks = parallel::num_threads().div_ceil(rows.max(1)).clamp(1, heads.max(1));
+        let num = heads.div_ceil(tasks).max(1);
+        let tasks = heads.div_ceil(num);
+        parallel::run(rows * tasks, &|task| {
+            let first = task % tasks * num;
+            let heads = first..(first + num).min(heads);
+            dispatch(one::RowOfHeads { call, row: task / tasks, heads, out });
         });
     } else {
         parallel::run(heads, &|head| {
-            dispatch(many::Head { call, out: of_head(head) });
+            dispatch(many::Head { call, out: out.head(head) });
         });
     }
 }

@@ -1,59 +1,86 @@
-//! One row of one head, keys and values read where they are.
+//! One row, keys and values read where they are.
+
+use std::ops::Range;
 
 use super::entries::Entries;
-use super::{Call, HeadOut};
+use super::{Call, Out};
 use crate::simd::{Kernel, Simd, load_rest};
 
-/// Vectors of a value that are summed at once.
-const GROUP: usize = 4;
+/// How many keys ahead of its use memory is asked for one: the processor alone notices too late
+/// that rows go on.
+const AHEAD: usize = 3;
 
-/// One row of one head.
-pub(super) struct RowOfHead<'a, K> {
+/// One row of some heads. Heads of a key lie side by side in memory, keys do not: so all heads take
+/// a key before any takes the next, and memory is read in long runs.
+pub(super) struct RowOfHeads<'a, K> {
     pub(super) call: Call<'a, K>,
     pub(super) row: usize,
-    pub(super) out: HeadOut,
+    pub(super) heads: Range<usize>,
+    pub(super) out: Out,
 }
 
-impl<K: Entries> Kernel for RowOfHead<'_, K> {
+impl<K: Entries> Kernel for RowOfHeads<'_, K> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { call, row, out } = self;
-        let head = out.head;
-        let query = call.query(row, head);
+        let Self { call, row, heads, out } = self;
         let columns = || call.visible.row(row).flatten();
-        let mut weights = Vec::with_capacity(columns().count());
-        for column in columns() {
-            let key = call.entry(call.keys, head, column);
-            weights.push(dot::<S, K>(simd, query, key) * call.shape.scale);
+        let num_columns = columns().count();
+        let mut weights = vec![0.0; heads.len() * num_columns]; // [heads, columns]
+        for (i, column) in columns().enumerate() {
+            for (of_head, head) in heads.clone().enumerate() {
+                call.ask(call.keys, head, column + AHEAD);
+                let (query, key) = (call.query(row, head), call.entry(call.keys, head, column));
+                let score = dot::<S, K>(simd, query, key) * call.shape.scale;
+                weights[of_head * num_columns + i] = score;
+            }
         }
-        let (largest, total) = softmax(simd, &mut weights);
-        out.set_lse(row, largest, total);
-        let inverse = if total > 0.0 { 1.0 / total } else { 0.0 };
-        let width = query.len();
-        let mut result = vec![0.0; width.next_multiple_of(GROUP * S::LANES)];
-        for start in (0..width).step_by(GROUP * S::LANES) {
-            let mut sums = [simd.splat(0.0); GROUP];
-            for (column, weight) in columns().zip(&weights) {
+        let width = call.shape.head_dim;
+        let padded = width.next_multiple_of(S::LANES);
+        let mut inverses = vec![0.0; heads.len()];
+        for (of_head, head) in heads.clone().enumerate() {
+            let weights = &mut weights[of_head * num_columns..][..num_columns];
+            let (largest, total) = softmax(simd, weights);
+            out.head(head).set_lse(row, largest, total);
+            inverses[of_head] = if total > 0.0 { 1.0 / total } else { 0.0 };
+        }
+        let mut sums = vec![0.0; heads.len() * padded]; // [heads, padded]
+        for (i, column) in columns().enumerate() {
+            for (of_head, head) in heads.clone().enumerate() {
+                call.ask(call.values, head, column + AHEAD);
                 let value = call.entry(call.values, head, column);
-                let weight = simd.splat(*weight);
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    let at = start + i * S::LANES;
-                    let rest = width.saturating_sub(at);
-                    if rest >= S::LANES {
-                        *sum = simd.mul_add(weight, K::load(simd, value, at), *sum);
-                    } else if rest > 0 {
-                        *sum = simd.mul_add(weight, K::load_rest(simd, value, at), *sum);
-                    }
-                }
-            }
-            for (i, sum) in sums.iter().enumerate() {
-                let scaled = simd.mul(*sum, simd.splat(inverse));
-                simd.store(scaled, &mut result[start + i * S::LANES..]);
+                let weight = simd.splat(weights[of_head * num_columns + i]);
+                add_scaled::<S, K>(simd, (weight, value), width, &mut sums[of_head * padded..]);
             }
         }
-        out.set(row, &result);
+        for (of_head, head) in heads.enumerate() {
+            let sums = &mut sums[of_head * padded..][..padded];
+            for part in sums.chunks_exact_mut(S::LANES) {
+                let scaled = simd.mul(simd.load(part), simd.splat(inverses[of_head]));
+                simd.store(scaled, part);
+            }
+            out.head(head).set(row, sums);
+        }
+    }
+}
+
+/// Adds a value of so many elements, times its weight, to `sums`.
+#[inline(always)]
+fn add_scaled<S: Simd, K: Entries>(
+    simd: S,
+    (weight, value): (S::V, K::Entry),
+    width: usize,
+    sums: &mut [f32],
+) {
+    for at in (0..width).step_by(S::LANES) {
+        let value = if width - at >= S::LANES {
+            K::load(simd, value, at)
+        } else {
+            K::load_rest(simd, value, at)
+        };
+        let sum = simd.mul_add(weight, value, simd.load(&sums[at..]));
+        simd.store(sum, &mut sums[at..]);
     }
 }
 

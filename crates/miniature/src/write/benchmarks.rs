@@ -40,6 +40,8 @@ struct Row {
 
 /// Between the numbers of the copies of a question.
 const COPIES: usize = 1_000_000;
+/// Between the numbers of the first questions of two pictures.
+const ROWS: usize = 8;
 /// The letters of options.
 const LETTERS: [&str; 4] = ["A", "B", "C", "D"];
 
@@ -170,7 +172,9 @@ impl Benchmark {
         let all = [0, 1, 2, 3].map(option).join("\t");
         match self {
             Self::Mme => {
-                format!("{index}\t{image}\t{index}.jpg\t{question}\t{answer}\t{category}\n")
+                // What both questions about a picture score together is found by this name.
+                let picture = index / ROWS * ROWS;
+                format!("{index}\t{image}\t{picture}.jpg\t{question}\t{answer}\t{category}\n")
             }
             Self::Pope | Self::MmVet => {
                 format!("{index}\t{image}\t{question}\t{answer}\t{category}\n")
@@ -300,7 +304,7 @@ impl Benchmark {
             let mut lines = String::new();
             for (number, row) in rows.iter().enumerate() {
                 // Indices are below the number of the first copies.
-                let index = index * 8 + number;
+                let index = index * ROWS + number;
                 let copies = if self == Self::MmBench { row.options.len() } else { 1 };
                 for copy in 0..copies {
                     let first = index.to_string();

@@ -111,6 +111,13 @@ fn questions_for_yes_or_no_are_balanced_and_options_are_circular() {
     assert!((0.45..=0.55).contains(&share), "{share}");
     let mme = read("test/MME.tsv");
     assert_eq!(mme.matches("\tYes\t").count(), mme.matches("\tNo\t").count());
+    // Both questions about a picture name it alike: a picture counts when both are answered rightly.
+    let mut of_picture: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for row in mme.lines().skip(1) {
+        let row: Vec<&str> = row.split('\t').collect();
+        of_picture.entry((row[5], row[2])).or_default().push(row[4]);
+    }
+    assert!(of_picture.values().all(|answers| *answers == ["Yes", "No"]), "{of_picture:?}");
 
     let table = read("test/MMBench_DEV_EN.tsv");
     let rows: Vec<Vec<&str>> = table.lines().skip(1).map(|l| l.split('\t').collect()).collect();

@@ -2,6 +2,7 @@
 
 use super::activation::FOURS;
 use super::dots::Dots;
+use super::many::Squares;
 use super::{BLOCK, GROUP, LANES};
 use crate::blocks::{BlockFormat, unpack_scales};
 
@@ -13,6 +14,9 @@ pub(super) trait Format: Copy + Send + Sync {
     const SPLIT: bool;
     /// Whether something is taken away from each element.
     const HAS_MIN: bool;
+    /// The most rows for which blocks are read as they lie: what one row costs so, beside what it
+    /// takes to unpack blocks for all rows, decides.
+    const FEW: usize = 4;
     /// Bytes of a group.
     const BYTES: usize = GROUP / Self::FORMAT.block_len() * Self::FORMAT.block_bytes();
 
@@ -29,9 +33,9 @@ pub(super) trait Format: Copy + Send + Sync {
     const PACKED: usize;
     /// Returns such a vector.
     fn packed<D: Dots>(dots: D, group: &[u8], index: usize) -> D::B;
-    /// Returns the fours of integers of the blocks in such vectors of sixteen columns, rows and
-    /// columns exchanged; of two blocks, the others are nothing.
-    fn spread<D: Dots>(dots: D, square: &[D::B; LANES]) -> [[D::B; FOURS]; 4];
+    /// Writes the fours of integers of the blocks in such vectors of sixteen columns, rows and
+    /// columns exchanged.
+    fn spread<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>);
     /// Returns the scales and the minima of the blocks of a group.
     fn scales<D: Dots>(dots: D, group: &[u8]) -> Scales<D>;
     /// Returns the scales of the blocks of a group of sixteen columns, those of second halves, and the
@@ -78,13 +82,11 @@ pub(super) struct Scales<D: Dots> {
 
 /// Spreads vectors of two blocks, whose integers are whole bytes.
 #[inline(always)]
-fn spread_bytes<D: Dots>(dots: D, square: &[D::B; LANES]) -> [[D::B; FOURS]; 4] {
-    let mut blocks = [[dots.four([0; 4]); FOURS]; 4];
-    let (of_blocks, _) = square.as_chunks::<FOURS>();
-    for (block, of_block) in blocks.iter_mut().zip(of_blocks) {
-        *block = *of_block;
+fn spread_bytes<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>) {
+    for k in 0..FOURS {
+        to.put(dots, (0, k), square[k]);
+        to.put(dots, (1, k), square[FOURS + k]);
     }
-    blocks
 }
 
 /// Returns some of the bytes.
@@ -104,6 +106,7 @@ pub(super) struct Q8_0;
 
 impl Format for Q8_0 {
     const FORMAT: BlockFormat = BlockFormat::Q8_0;
+    const FEW: usize = 8;
     const SPLIT: bool = false;
     const HAS_MIN: bool = false;
 
@@ -131,8 +134,8 @@ impl Format for Q8_0 {
     }
 
     #[inline(always)]
-    fn spread<D: Dots>(dots: D, square: &[D::B; LANES]) -> [[D::B; FOURS]; 4] {
-        spread_bytes(dots, square)
+    fn spread<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>) {
+        spread_bytes(dots, square, to);
     }
 
     #[inline(always)]
@@ -184,14 +187,14 @@ impl Format for Q4_0 {
     }
 
     #[inline(always)]
-    fn spread<D: Dots>(dots: D, square: &[D::B; LANES]) -> [[D::B; FOURS]; 4] {
-        let mut blocks = [[dots.four([0; 4]); FOURS]; 4];
-        for (block, square) in blocks.iter_mut().zip(square.chunks_exact(FOURS / 2)) {
-            for (i, both) in square.iter().enumerate() {
-                [block[i], block[FOURS / 2 + i]] = dots.split(*both);
+    fn spread<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>) {
+        for block in 0..4 {
+            for i in 0..FOURS / 2 {
+                let [low, high] = dots.split(square[FOURS / 2 * block + i]);
+                to.put(dots, (block, i), low);
+                to.put(dots, (block, FOURS / 2 + i), high);
             }
         }
-        blocks
     }
 
     #[inline(always)]
@@ -272,14 +275,14 @@ impl Format for Q4K {
     }
 
     #[inline(always)]
-    fn spread<D: Dots>(dots: D, square: &[D::B; LANES]) -> [[D::B; FOURS]; 4] {
-        let mut blocks = [[dots.four([0; 4]); FOURS]; 4];
-        for (pair, square) in blocks.chunks_exact_mut(2).zip(square.chunks_exact(FOURS)) {
-            for (i, both) in square.iter().enumerate() {
-                [pair[0][i], pair[1][i]] = dots.split(*both);
+    fn spread<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>) {
+        for pair in 0..2 {
+            for k in 0..FOURS {
+                let [low, high] = dots.split(square[FOURS * pair + k]);
+                to.put(dots, (2 * pair, k), low);
+                to.put(dots, (2 * pair + 1, k), high);
             }
         }
-        blocks
     }
 
     #[inline(always)]
@@ -327,8 +330,8 @@ impl Format for Q5K {
     }
 
     #[inline(always)]
-    fn spread<D: Dots>(dots: D, square: &[D::B; LANES]) -> [[D::B; FOURS]; 4] {
-        spread_bytes(dots, square)
+    fn spread<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>) {
+        spread_bytes(dots, square, to);
     }
 
     #[inline(always)]
@@ -347,6 +350,7 @@ pub(super) struct Q6K;
 
 impl Format for Q6K {
     const FORMAT: BlockFormat = BlockFormat::Q6K;
+    const FEW: usize = 8;
     const SPLIT: bool = true;
     const HAS_MIN: bool = false;
 
@@ -373,8 +377,8 @@ impl Format for Q6K {
     }
 
     #[inline(always)]
-    fn spread<D: Dots>(dots: D, square: &[D::B; LANES]) -> [[D::B; FOURS]; 4] {
-        spread_bytes(dots, square)
+    fn spread<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>) {
+        spread_bytes(dots, square, to);
     }
 
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! Many rows: blocks of some columns are unpacked side by side, and multiplied with all rows.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 
 use super::activation::{FOURS, Order, STRIP, Strip};
@@ -28,6 +29,21 @@ impl<'a, F> Many<'a, F> {
 #[derive(Clone)]
 struct Square([[u8; 64]; FOURS]);
 
+/// Where the blocks of one vector of sixteen columns go.
+pub(super) struct Squares<'a, const P: usize> {
+    squares: &'a mut [[Square; P]],
+    num_groups: usize,
+    p: usize,
+}
+
+impl<const P: usize> Squares<'_, P> {
+    /// Writes fours `k` of a block.
+    #[inline(always)]
+    pub(super) fn put<D: Dots>(&mut self, dots: D, (block, k): (usize, usize), fours: D::B) {
+        dots.put_bytes(fours, &mut self.squares[block * self.num_groups][self.p].0[k]);
+    }
+}
+
 /// What a block of sixteen columns is multiplied with.
 #[repr(align(64))]
 #[derive(Clone)]
@@ -39,21 +55,41 @@ struct Scales {
 
 /// Sixteens of columns, unpacked. The blocks that are added up together lie together, and of these
 /// a few such runs are unpacked at a time, so that they stay in the first cache.
-struct Panel<const P: usize> {
+struct Panel<'a, const P: usize> {
     /// `// [AT_ONCE, num_groups]`
-    squares: Vec<[Square; P]>,
+    squares: &'a mut [[Square; P]],
     /// `// [LANES, num_groups]`
-    scales: Vec<[Scales; P]>,
+    scales: &'a mut [[Scales; P]],
     num_groups: usize,
 }
 
-impl<const P: usize> Panel<P> {
-    fn new(num_groups: usize) -> Self {
+/// Memory for panels, which every part of a call needs: of a small matrix, filling it would take as
+/// long as multiplying does. What is in it is written before it is read.
+#[derive(Default)]
+struct Room {
+    squares: Vec<Square>,
+    scales: Vec<Scales>,
+}
+
+thread_local! {
+    /// What the last part on this thread has left.
+    static ROOM: Cell<Room> = Cell::default();
+}
+
+impl Room {
+    fn panel<const P: usize>(&mut self, num_groups: usize) -> Panel<'_, P> {
         const SCALES: Scales =
             Scales { first: [0.0; LANES], second: [0.0; LANES], minima: [0.0; LANES] };
-        Self {
-            squares: vec![[const { Square([[0; 64]; FOURS]) }; P]; AT_ONCE * num_groups],
-            scales: vec![[SCALES; P]; LANES * num_groups],
+        let (squares, scales) = (AT_ONCE * num_groups * P, LANES * num_groups * P);
+        if self.squares.len() < squares {
+            self.squares.resize(squares, const { Square([[0; 64]; FOURS]) });
+        }
+        if self.scales.len() < scales {
+            self.scales.resize(scales, SCALES);
+        }
+        Panel {
+            squares: self.squares[..squares].as_chunks_mut().0,
+            scales: self.scales[..scales].as_chunks_mut().0,
             num_groups,
         }
     }
@@ -78,7 +114,8 @@ fn columns<D: Dots, F: Format, const R: usize, const P: usize>(dots: D, part: &P
     let num_groups = order.num_blocks.div_ceil(LANES);
     let (strips, height) = part.activations.strips();
     let rows = part.activations.rows();
-    let mut panel = Panel::<P>::new(num_groups);
+    let mut room = ROOM.take();
+    let mut panel = room.panel::<P>(num_groups);
     let mut padded = [const { Vec::new() }; P];
     let mut totals = vec![[[0.0; LANES]; P]; rows];
     for (index, weight) in part.weight.chunks(P * LANES * row_bytes).enumerate() {
@@ -116,6 +153,7 @@ fn columns<D: Dots, F: Format, const R: usize, const P: usize>(dots: D, part: &P
             }
         }
     }
+    ROOM.set(room);
 }
 
 /// Sixteen columns of weights in whole groups.
@@ -153,7 +191,7 @@ impl<'a> Sixteen<'a> {
 
 /// What a tile is computed from.
 struct Tile<'a, const P: usize> {
-    panel: &'a Panel<P>,
+    panel: &'a Panel<'a, P>,
     strip: &'a [Strip],
     order: Order,
     /// The first of the sums that are added to.
@@ -183,7 +221,7 @@ fn tile_of<D: Dots, F: Format, const P: usize>(
 fn unpack_scales<D: Dots, F: Format, const P: usize>(
     dots: D,
     sixteen: &Sixteen<'_>,
-    panel: &mut Panel<P>,
+    panel: &mut Panel<'_, P>,
     p: usize,
 ) {
     for group in 0..panel.num_groups {
@@ -210,7 +248,7 @@ fn unpack_scales<D: Dots, F: Format, const P: usize>(
 fn unpack<D: Dots, F: Format, const P: usize>(
     dots: D,
     sixteen: &Sixteen<'_>,
-    panel: &mut Panel<P>,
+    panel: &mut Panel<'_, P>,
     (p, first): (usize, usize),
 ) {
     let blocks_in_each = LANES / F::PACKED;
@@ -228,13 +266,9 @@ fn unpack<D: Dots, F: Format, const P: usize>(
                 *packed = F::packed(dots, bytes, index);
             }
             dots.transpose(&mut square);
-            let blocks = F::spread(dots, &square);
-            for (block, fours) in blocks.into_iter().enumerate().take(blocks_in_each) {
-                let to = &mut panel.squares[(at + block) * panel.num_groups + group][p].0;
-                for (four, to) in fours.into_iter().zip(to) {
-                    dots.put_bytes(four, to);
-                }
-            }
+            let num_groups = panel.num_groups;
+            let squares = &mut panel.squares[at * num_groups + group..];
+            F::spread(dots, &square, &mut Squares { squares, num_groups, p });
         }
     }
 }

@@ -36,8 +36,6 @@ const LANES: usize = 16;
 const SERIAL: usize = 1 << 16;
 /// Tasks for every thread, so that a slow core does not hold up the others.
 const TASKS_PER_THREAD: usize = 4;
-/// Rows from which on unpacking pays.
-const MANY: usize = 5;
 /// Columns of a task are a multiple of this where they are unpacked.
 const GRAIN: usize = 32;
 
@@ -100,20 +98,20 @@ fn run<F: Format>(call: &Call<'_>) {
     // One level for all: it decides how the weights' integers are counted.
     let level = Level::current();
     let round = |x: &[f32], to: &mut [_]| dispatch_at(level, Round::<F>::new(x, to));
-    let activations = if rows < MANY {
+    let activations = if rows <= F::FEW {
         Activations::rows_of(call.x, call.width, round)
     } else {
         Activations::strips_of(call.x, call.width, round)
     };
     let is_small = rows * call.out_width * call.width <= SERIAL;
     let tasks = if is_small { 1 } else { TASKS_PER_THREAD * num_threads() };
-    let grain = if rows < MANY { 1 } else { GRAIN };
+    let grain = if rows <= F::FEW { 1 } else { GRAIN };
     let columns = call.out_width.div_ceil(tasks).next_multiple_of(grain);
     let row_bytes = F::row_bytes(call.width);
     let activations = &activations;
     for_each(chunks(call.weight, columns * row_bytes), 1, |task, weight| {
         let part = Part { call, activations, weight, first: task * columns };
-        if rows < MANY {
+        if rows <= F::FEW {
             dispatch_at(level, one::Few::<F>::new(&part));
         } else {
             dispatch_at(level, many::Many::<F>::new(&part));

@@ -14,7 +14,13 @@ const MOST_BYTES: usize = GROUP / 32 * 34;
 /// Bytes that weights are asked for ahead of their use.
 const AHEAD: usize = 2048;
 
-/// Multiplies one part of a call with at most four rows.
+/// Rows that are multiplied at once.
+const ROWS: usize = 4;
+
+/// Columns that all rows take before any takes the next, and that stay in the first caches.
+const COLUMNS: usize = 8;
+
+/// Multiplies one part of a call with few rows.
 pub(super) struct Few<'a, F> {
     part: &'a Part<'a>,
     format: PhantomData<F>,
@@ -29,21 +35,33 @@ impl<'a, F> Few<'a, F> {
 impl<F: Format> Work for Few<'_, F> {
     #[inline(always)]
     fn run<D: Dots>(self, dots: D) {
-        match self.part.activations.rows() {
-            1 => columns::<D, F, 1>(dots, self.part),
-            2 => columns::<D, F, 2>(dots, self.part),
-            3 => columns::<D, F, 3>(dots, self.part),
-            _ => columns::<D, F, 4>(dots, self.part),
+        let part = self.part;
+        let rows = part.activations.rows();
+        let some = part.weight.chunks(COLUMNS * F::row_bytes(part.call.width).max(1));
+        for (index, weight) in some.enumerate() {
+            let column = part.first + index * COLUMNS;
+            for row in (0..rows).step_by(ROWS) {
+                let of = (part, weight, [row, column]);
+                match rows - row {
+                    1 => columns::<D, F, 1>(dots, of),
+                    2 => columns::<D, F, 2>(dots, of),
+                    3 => columns::<D, F, 3>(dots, of),
+                    _ => columns::<D, F, ROWS>(dots, of),
+                }
+            }
         }
     }
 }
 
-/// Multiplies `R` rows with every column.
+/// Multiplies `R` rows from a row on with the columns of `weight`, which begin with a column.
 #[inline(always)]
-fn columns<D: Dots, F: Format, const R: usize>(dots: D, part: &Part<'_>) {
-    let xs: [&[Group]; R] = std::array::from_fn(|r| part.activations.row(r));
+fn columns<D: Dots, F: Format, const R: usize>(
+    dots: D,
+    (part, weight, [first_row, first_column]): (&Part<'_>, &[u8], [usize; 2]),
+) {
+    let xs: [&[Group]; R] = std::array::from_fn(|r| part.activations.row(first_row + r));
     let row_bytes = F::row_bytes(part.call.width);
-    for (column, weight) in part.weight.chunks_exact(row_bytes).enumerate() {
+    for (column, weight) in weight.chunks_exact(row_bytes).enumerate() {
         let mut sums = [dots.float(0.0); R];
         let groups = weight.chunks_exact(F::BYTES);
         let rest = groups.remainder();
@@ -64,7 +82,7 @@ fn columns<D: Dots, F: Format, const R: usize>(dots: D, part: &Part<'_>) {
             dots.put_floats(sums, &mut lanes);
             let product = lanes.iter().fold(0.0, |product, lane| product + lane);
             // SAFETY: parts of a call have different columns, and `linear` holds the result.
-            unsafe { part.call.set(row, part.first + column, product) }
+            unsafe { part.call.set(first_row + row, first_column + column, product) }
         }
     }
 }
