@@ -373,7 +373,9 @@ impl Format for Q6K {
     fn packed<D: Dots>(dots: D, group: &[u8], index: usize) -> D::B {
         let block = &group[index / 4 * 210..];
         let at = index / 2 % 2;
-        dots.six_bits(part(block, 64 * at), part(block, 128 + 32 * at))[index % 2]
+        let [even, odd] = dots.six_bits(part(block, 64 * at), part(block, 128 + 32 * at));
+        // An array whose index is not known would lie in memory.
+        if index.is_multiple_of(2) { even } else { odd }
     }
 
     #[inline(always)]
