@@ -1,10 +1,12 @@
 //! `aki serve`: the API and the page, until somebody says stop.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use engine::{Scheduler, SchedulerOptions};
-use server::{ApiKey, Model, Options};
+use server::{ApiKey, ConnectionLimits, Model, Options};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -16,6 +18,8 @@ use crate::runtime::Runtime;
 
 /// Exit code of a program that was told twice to stop.
 const INTERRUPTED: i32 = 130;
+/// How often is looked whether the engine is there.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Serves until the program is told to stop.
 pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
@@ -24,10 +28,11 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
     let name = args.name.clone().unwrap_or_else(|| args.model.model.clone());
     log(args.log_json);
     let served = model(runtime, name, args)?;
+    let (engine, has_failed) = (served.scheduler.watch(), AtomicBool::new(false));
     let options = Options {
         keys,
         max_body_bytes: args.max_body_mib.saturating_mul(1 << 20),
-        deadline: std::time::Duration::from_secs(args.timeout),
+        deadline: Duration::from_secs(args.timeout),
         origins: args.allow_origin.clone(),
         files: args.allow_files.clone(),
         remote_images: args.allow_remote_images,
@@ -46,10 +51,25 @@ pub(crate) fn run(args: &ServeArgs, environment: &Environment) -> Result<()> {
             .await
             .with_context(|| format!("cannot listen on {}:{}", args.host, args.port))?;
         output::note(&format!("listening on http://{}", listener.local_addr()?));
-        server::serve(listener, router, async move { stop.notified().await })
+        let ended = async {
+            while engine.is_alive() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let until = async {
+            tokio::select! {
+                () = stop.notified() => {}
+                () = ended => has_failed.store(true, Ordering::Relaxed),
+            }
+        };
+        server::serve(listener, router, ConnectionLimits::default(), until)
             .await
             .context("the server stopped")
-    })
+    })?;
+    // Whoever watches over the program starts it anew after a failure.
+    let has_failed = has_failed.load(Ordering::Relaxed);
+    anyhow::ensure!(!has_failed, "the engine has stopped; what it said is above");
+    Ok(())
 }
 
 fn model(runtime: Runtime, name: String, args: &ServeArgs) -> Result<Model> {
@@ -125,9 +145,9 @@ fn log(json: bool) {
 fn stop_signal() -> Result<Arc<Notify>> {
     let stop = Arc::new(Notify::new());
     let told = Arc::clone(&stop);
-    let before = std::sync::atomic::AtomicBool::new(false);
+    let before = AtomicBool::new(false);
     ctrlc::set_handler(move || {
-        if before.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        if before.swap(true, Ordering::Relaxed) {
             std::process::exit(INTERRUPTED);
         }
         output::note("stopping when the running requests are done; again to stop at once");

@@ -57,5 +57,5 @@ pub use error::Error;
 pub use lens::{ImageLens, Lens, Word};
 pub use request::{CancelToken, FinishReason, Generated, Prompt, Request, Timings, TokenLogprobs};
 pub use sampling::{Sampling, SamplingOptions};
-pub use scheduler::{Counts, Image, Job, Progress, Scheduler, SchedulerOptions};
+pub use scheduler::{Counts, Image, Job, Progress, Scheduler, SchedulerOptions, Watch};
 pub use session::{Prefilled, Session, generate};

@@ -69,13 +69,12 @@ impl Sampler {
 
     /// Draws an index with the probabilities `softmax(scores)`.
     fn draw(&mut self, scores: &[f32]) -> usize {
-        let max = max(scores);
-        let weight = |score: &f32| f64::from(score - max).exp();
-        let total: f64 = scores.iter().map(weight).sum();
+        let weights = weights(scores, max(scores));
+        let total: f64 = weights.iter().sum();
         let mut left = self.rng.random::<f64>() * total;
         let mut last = 0;
-        for (index, weight) in scores.iter().map(weight).enumerate() {
-            if weight > 0.0 {
+        for (index, weight) in weights.iter().enumerate() {
+            if *weight > 0.0 {
                 last = index;
                 left -= weight;
                 if left < 0.0 {
@@ -172,14 +171,39 @@ fn keep_top_k(scores: &mut [f32], k: usize) {
     }
 }
 
+/// Returns `exp(score - shift)`, of which most are exact zeros where tokens are ruled out.
+fn weights(scores: &[f32], shift: f32) -> Vec<f64> {
+    let weight = |score: &f32| match *score {
+        f32::NEG_INFINITY => 0.0,
+        score => f64::from(score - shift).exp(),
+    };
+    scores.iter().map(weight).collect()
+}
+
 /// Rules out the least likely tokens whose probabilities add up to at most `1 - p`.
+///
+/// Tokens below an even share of that may all go, as together they have at most all of it: only
+/// those above are sorted, which of a vocabulary are few.
 fn keep_top_p(scores: &mut [f32], p: f32) {
-    let order = largest(scores, scores.len());
-    let total: f64 = scores.iter().map(|score| f64::from(*score).exp()).sum();
-    let limit = (1.0 - f64::from(p)) * total;
+    let weights = weights(scores, 0.0);
+    let limit = (1.0 - f64::from(p)) * weights.iter().sum::<f64>();
+    let share = limit / weights.len() as f64;
+    let mut above: Vec<usize> = (0..weights.len()).filter(|i| weights[*i] > share).collect();
+    if above.is_empty() {
+        // All are equal.
+        above = (0..weights.len()).collect();
+    }
+    let rank = |a: &usize, b: &usize| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b));
+    above.sort_unstable_by(rank);
     let mut tail = 0.0;
-    for &index in order[1..].iter().rev() {
-        tail += f64::from(scores[index]).exp();
+    if above.len() < weights.len() {
+        for (score, weight) in scores.iter_mut().zip(&weights).filter(|(_, w)| **w <= share) {
+            tail += weight;
+            *score = f32::NEG_INFINITY;
+        }
+    }
+    for &index in above[1..].iter().rev() {
+        tail += weights[index];
         if tail > limit {
             break;
         }

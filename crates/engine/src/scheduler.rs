@@ -1,7 +1,7 @@
 //! A thread that owns the model and answers the requests of others.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -143,8 +143,30 @@ impl Arrival {
 /// What is shared with the thread.
 #[derive(Debug, Default)]
 struct Shared {
+    /// Whether the thread has ended, by itself or by a panic.
+    ended: AtomicBool,
     outstanding: AtomicUsize,
     counts: Mutex<Counts>,
+}
+
+/// Says that the thread has ended when it is dropped, which a panic does too.
+struct EndTeller(Arc<Shared>);
+
+impl Drop for EndTeller {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Release);
+    }
+}
+
+/// Tells whether a [`Scheduler`]'s thread is there, wherever the scheduler is.
+#[derive(Clone, Debug)]
+pub struct Watch(Arc<Shared>);
+
+impl Watch {
+    /// Returns whether the thread is there: it ends early only by a fault of ours.
+    pub fn is_alive(&self) -> bool {
+        !self.0.ended.load(Ordering::Acquire)
+    }
 }
 
 /// A thread that owns the model and answers the requests of others, several at once.
@@ -202,10 +224,12 @@ impl Scheduler {
         let (sender, receiver) = channel();
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
+        let end = EndTeller(Arc::clone(&shared));
         let max_feature_bytes = options.max_feature_bytes;
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || {
+                let _end = end;
                 let worker = Worker {
                     aki: &aki,
                     batch: Batch::within(&aki, limits),
@@ -272,7 +296,12 @@ impl Scheduler {
 
     /// Returns whether the thread is there: it ends early only by a fault of ours.
     pub fn is_alive(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        self.watch().is_alive()
+    }
+
+    /// Returns what tells whether the thread is there when the scheduler itself is given away.
+    pub fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.shared))
     }
 
     /// Returns how many jobs are not done.

@@ -7,6 +7,7 @@ use axum::extract::Request;
 use axum::http::header::CONTENT_LENGTH;
 use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::App;
 use crate::error::ApiError;
@@ -15,9 +16,7 @@ use crate::error::ApiError;
 const LARGEST_BODIES: usize = 4;
 /// How many answers of other servers are waited for at once.
 const FETCHES: usize = 32;
-/// The time that a body gets whatever its length.
-const BODY_TIME: Duration = Duration::from_secs(30);
-/// How many bytes a second a long body has to have.
+/// How many bytes a second have to arrive once the time that every body gets is over.
 const BODY_SPEED: u64 = 256 << 10;
 /// What memory is counted in, in bytes.
 const UNIT: usize = 1 << 10;
@@ -103,16 +102,24 @@ pub(crate) async fn receive(app: &App, request: Request) -> Result<Body, ApiErro
     let memory = Arc::clone(&app.budget.memory);
     let place = memory.acquire_many_owned(units(length)).await;
     let place = place.map_err(|_| ApiError::Stopping)?;
-    let time = BODY_TIME + Duration::from_secs(length as u64 / BODY_SPEED);
-    let whole = collect(request.into_body(), limit);
-    let bytes = tokio::time::timeout(time, whole).await.map_err(|_| ApiError::Slow)??;
+    let bytes = collect(request.into_body(), limit, app.options.body_time).await?;
     Ok(Body { bytes, place })
 }
 
-async fn collect(body: axum::body::Body, limit: usize) -> Result<Vec<u8>, ApiError> {
+/// Collects a body that keeps up: its time grows with what has arrived of it, not with what it
+/// promises, so that nobody holds the memory of large bodies by sending none.
+async fn collect(
+    body: axum::body::Body,
+    limit: usize,
+    time: Duration,
+) -> Result<Vec<u8>, ApiError> {
+    let started = Instant::now();
     let mut bytes = Vec::new();
     let mut stream = body.into_data_stream();
-    while let Some(part) = stream.next().await {
+    loop {
+        let until = started + time + Duration::from_secs(bytes.len() as u64 / BODY_SPEED);
+        let next = tokio::time::timeout_at(until, stream.next()).await;
+        let Some(part) = next.map_err(|_| ApiError::Slow)? else { break };
         let part = part.map_err(|_| ApiError::Invalid {
             message: "the body did not arrive as a whole".to_owned(),
             param: None,

@@ -14,12 +14,24 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
-/// The most connections at once; further ones wait to be accepted.
-const MAX_CONNECTIONS: usize = 1024;
-/// The longest that a connection may take for the head of a request, or be without one.
-const HEAD_TIME: Duration = Duration::from_mins(1);
 /// The wait after a failure that has to do with the machine, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How many connections there are, and how patient the server is with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// The most at once; further ones wait to be accepted.
+    pub max_connections: usize,
+    /// The longest that one may take for the head of a request, or be without one.
+    pub head_time: Duration,
+}
+
+impl Default for ConnectionLimits {
+    /// Returns a thousand connections and a minute.
+    fn default() -> Self {
+        Self { max_connections: 1024, head_time: Duration::from_mins(1) }
+    }
+}
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +44,11 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    limits: ConnectionLimits,
     stop: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
     listener.local_addr()?;
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(limits.max_connections));
     let graceful = GracefulShutdown::new();
     let mut stop = pin!(stop);
     loop {
@@ -56,7 +69,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection = graceful.watch(connection(stream, peer.ip(), router.clone()));
+        let connection = graceful.watch(connection(stream, peer.ip(), router.clone(), limits));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 // Clients that go away, and such as do not speak HTTP.
@@ -74,6 +87,7 @@ fn connection(
     stream: TcpStream,
     peer: IpAddr,
     router: Router,
+    limits: ConnectionLimits,
 ) -> hyper::server::conn::http1::Connection<
     TokioIo<TcpStream>,
     impl hyper::service::Service<
@@ -92,6 +106,6 @@ fn connection(
     });
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
+        .header_read_timeout(limits.head_time)
         .serve_connection(TokioIo::new(stream), service)
 }

@@ -28,13 +28,16 @@ pub(crate) enum ApiError {
         limit: usize,
     },
     /// The body is larger than allowed.
-    #[error("the request is larger than {limit} bytes")]
+    #[error("the request is larger than {limit} bytes; send fewer or smaller images")]
     TooLarge {
         /// The largest.
         limit: usize,
     },
     /// The body came too slowly.
-    #[error("the request did not arrive in time")]
+    #[error(
+        "the body of the request did not arrive in time, expected at least 256 KiB a second; send \
+         it again, or smaller images"
+    )]
     Slow,
     /// The key is missing or wrong.
     #[error("the API key is missing or not valid, expected `Authorization: Bearer KEY`")]

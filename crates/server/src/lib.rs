@@ -41,7 +41,7 @@ use prompt::{GrammarCompiler, ImageLimits, Preprocessor, SpecialTokens, Tokenize
 use serde_json::json;
 
 use crate::body::Budget;
-pub use crate::connection::serve;
+pub use crate::connection::{ConnectionLimits, serve};
 use crate::error::ApiError;
 pub use crate::guard::ApiKey;
 use crate::metrics::Metrics;
@@ -77,6 +77,9 @@ pub struct Options {
     pub max_images: usize,
     /// How large an image may be.
     pub image_limits: ImageLimits,
+    /// How long the body of a request may take to arrive, besides a second for each 256 KiB of it
+    /// that have arrived.
+    pub body_time: Duration,
     /// How long a request may take.
     pub deadline: Duration,
     /// The origins whose pages may ask, besides the server's own.
@@ -95,6 +98,7 @@ impl Default for Options {
             max_body_bytes: 64 << 20,
             max_images: 16,
             image_limits: ImageLimits { max_pixels: 50_000_000, max_bytes: 256 << 20 },
+            body_time: Duration::from_secs(30),
             deadline: Duration::from_mins(10),
             origins: Vec::new(),
             files: None,

@@ -23,17 +23,18 @@ const REDIRECTS: u32 = 3;
 pub(crate) struct Fetcher {
     agent: ureq::Agent,
     max_bytes: u64,
+    time: Duration,
 }
 
 impl Fetcher {
     /// Returns a fetcher of pictures of at most `max_bytes`.
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self::with_resolver(max_bytes, Public { lookup: DefaultResolver::default() })
+        Self::with_resolver(max_bytes, TIME, Public { lookup: DefaultResolver::default() })
     }
 
-    fn with_resolver(max_bytes: usize, resolver: impl Resolver) -> Self {
+    fn with_resolver(max_bytes: usize, time: Duration, resolver: impl Resolver) -> Self {
         let config = Config::builder()
-            .timeout_global(Some(TIME))
+            .timeout_global(Some(time))
             .max_redirects(REDIRECTS)
             .max_idle_connections(0)
             .proxy(None)
@@ -41,7 +42,7 @@ impl Fetcher {
             .accept("image/*")
             .build();
         let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), resolver);
-        Self { agent, max_bytes: max_bytes as u64 }
+        Self { agent, max_bytes: max_bytes as u64, time }
     }
 
     /// Returns what is at an address; takes a while. The error is for the client.
@@ -51,7 +52,7 @@ impl Fetcher {
                 format!("the server of the image answered with status {status}")
             }
             ureq::Error::Timeout(_) => {
-                format!("the image did not come within {} seconds", TIME.as_secs())
+                format!("the image did not come within {} seconds", self.time.as_secs_f32())
             }
             ureq::Error::BodyExceedsLimit(limit) => {
                 format!("the image has more than {limit} bytes")

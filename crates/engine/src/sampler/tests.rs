@@ -128,3 +128,29 @@ fn logits_that_are_not_numbers_are_errors() {
     assert_eq!(message(&[f32::NEG_INFINITY; 3]), expected);
     assert_eq!(message(&[]), expected);
 }
+
+#[test]
+fn top_p_rules_out_what_sorting_the_whole_vocabulary_would() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for case in 0..500 {
+        let spread = [0.0, 0.1, 1.0, 5.0, 40.0][case % 5];
+        let mut scores: Vec<f32> =
+            (0..1 + case % 97).map(|_| -spread * rng.random::<f32>()).collect();
+        if case % 7 == 0 {
+            scores[0] = f32::NEG_INFINITY;
+        }
+        let p = rng.random::<f32>();
+        let mut expected = scores.clone();
+        let total: f64 = scores.iter().map(|score| f64::from(*score).exp()).sum();
+        let mut tail = 0.0;
+        for &index in largest(&scores, scores.len())[1..].iter().rev() {
+            tail += f64::from(scores[index]).exp();
+            if tail > (1.0 - f64::from(p)) * total {
+                break;
+            }
+            expected[index] = f32::NEG_INFINITY;
+        }
+        keep_top_p(&mut scores, p);
+        assert_eq!(scores, expected, "p {p} of spread {spread}");
+    }
+}

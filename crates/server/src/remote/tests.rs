@@ -121,7 +121,7 @@ fn a_picture_comes_through_redirections_but_not_too_many_nor_too_large() {
     let there = || answer(vec![moved("http://b.example/x"), ok("four")]);
     let fetcher = |max_bytes, address| {
         let rows = vec![("a.example", vec![address]), ("b.example", vec![address])];
-        Fetcher::with_resolver(max_bytes, table(rows))
+        Fetcher::with_resolver(max_bytes, TIME, table(rows))
     };
     assert_eq!(fetcher(4, there()).fetch("http://a.example/").unwrap(), b"four");
     let error = fetcher(3, there()).fetch("http://a.example/").unwrap_err();
@@ -140,7 +140,7 @@ fn addresses_that_are_not_public_are_never_connected_to() {
     listener.set_nonblocking(true).unwrap();
     let inside = listener.local_addr().unwrap();
     let rows = vec![("inside.example", vec![inside])];
-    let fetcher = Fetcher::with_resolver(9, Public { lookup: table(rows) });
+    let fetcher = Fetcher::with_resolver(9, TIME, Public { lookup: table(rows) });
     let refused = "the image's server is not known, or not on the public internet";
     assert_eq!(fetcher.fetch("http://inside.example/").unwrap_err(), refused);
     let fetcher = Fetcher::new(9);
@@ -150,6 +150,32 @@ fn addresses_that_are_not_public_are_never_connected_to() {
         assert_eq!(error, refused, "{host}");
     }
     assert!(listener.accept().is_err(), "somebody connected");
+}
+
+#[test]
+fn a_server_that_is_slow_in_any_way_is_not_waited_for() {
+    let time = Duration::from_millis(200);
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n";
+    // Nothing, a part of the head, the head alone, and a part of the body.
+    for begun in ["", &head[..20], head, &format!("{head}fo")] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let begun = begun.to_owned();
+        let (done, until) = std::sync::mpsc::channel::<()>();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(begun.as_bytes()).unwrap();
+            // The connection stays open as long as the test.
+            until.recv().unwrap_err();
+        });
+        let fetcher = Fetcher::with_resolver(9, time, table(vec![("a.example", vec![address])]));
+        let started = std::time::Instant::now();
+        let error = fetcher.fetch("http://a.example/").unwrap_err();
+        assert_eq!(error, "the image did not come within 0.2 seconds");
+        assert!(started.elapsed() < Duration::from_secs(10));
+        drop(done);
+        server.join().unwrap();
+    }
 }
 
 /// Checks a name's first address, and lets the second look find another.
@@ -183,7 +209,7 @@ fn a_name_is_looked_up_once_for_a_connection_and_again_for_a_redirection() {
     // The first request takes the first look only; the second one is redirected into the trap.
     let rows = vec![("a.example", vec![outside, outside, inside])];
     let resolver = Rebinding { public: outside, table: table(rows) };
-    let fetcher = Fetcher::with_resolver(9, resolver);
+    let fetcher = Fetcher::with_resolver(9, TIME, resolver);
     assert_eq!(fetcher.fetch("http://a.example/").unwrap(), b"one");
     assert!(fetcher.fetch("http://a.example/").unwrap_err().contains("not on the public internet"));
 }

@@ -6,6 +6,7 @@ mod answers;
 mod forms;
 mod harness;
 mod lens;
+mod limits;
 mod load;
 mod refusals;
 mod support;

@@ -7,7 +7,7 @@ use engine::{Scheduler, SchedulerOptions};
 use model::{Aki, AkiConfig, LoadOptions};
 use prompt::{Preprocessor, SpecialTokens, Tokenizer};
 use serde_json::{Value, json};
-use server::{Model, Options};
+use server::{ConnectionLimits, Model, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -54,6 +54,16 @@ pub(crate) fn serve_model<F: Future<Output = ()>>(
     options: Options,
     ask: impl FnOnce(String, Arc<tokio::sync::Notify>) -> F,
 ) {
+    serve_within(ConnectionLimits::default(), model, options, ask);
+}
+
+/// Serves a model to so many connections while `ask` runs.
+pub(crate) fn serve_within<F: Future<Output = ()>>(
+    limits: ConnectionLimits,
+    model: Model,
+    options: Options,
+    ask: impl FnOnce(String, Arc<tokio::sync::Notify>) -> F,
+) {
     let runtime = tokio::runtime::Runtime::new().expect("there are threads");
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
@@ -61,7 +71,7 @@ pub(crate) fn serve_model<F: Future<Output = ()>>(
         let stop = Arc::new(tokio::sync::Notify::new());
         let told = Arc::clone(&stop);
         let router = server::router(model, options);
-        let service = tokio::spawn(server::serve(listener, router, async move {
+        let service = tokio::spawn(server::serve(listener, router, limits, async move {
             told.notified().await;
         }));
         ask(address, Arc::clone(&stop)).await;
