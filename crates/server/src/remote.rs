@@ -41,6 +41,7 @@ impl Fetcher {
             .user_agent("aki")
             .accept("image/*")
             .build();
+        let resolver = OfTheWeb { lookup: resolver };
         let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), resolver);
         Self { agent, max_bytes: max_bytes as u64, time }
     }
@@ -69,6 +70,27 @@ impl Fetcher {
         let mut response = self.agent.get(url).call().map_err(failed)?;
         let body = response.body_mut().with_config().limit(self.max_bytes);
         body.read_to_vec().map_err(failed)
+    }
+}
+
+/// Looks up what the addresses of web pages name, and nothing else: a redirection may lead to any
+/// scheme, and what is no `https` would be spoken to in plain HTTP.
+#[derive(Debug)]
+struct OfTheWeb<R> {
+    lookup: R,
+}
+
+impl<R: Resolver> Resolver for OfTheWeb<R> {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(ureq::Error::BadUri("neither http nor https".to_owned()));
+        }
+        self.lookup.resolve(uri, config, timeout)
     }
 }
 

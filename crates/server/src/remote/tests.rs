@@ -213,3 +213,14 @@ fn a_name_is_looked_up_once_for_a_connection_and_again_for_a_redirection() {
     assert_eq!(fetcher.fetch("http://a.example/").unwrap(), b"one");
     assert!(fetcher.fetch("http://a.example/").unwrap_err().contains("not on the public internet"));
 }
+
+#[test]
+fn redirections_lead_to_no_other_scheme() {
+    for to in ["file:///etc/passwd", "ftp://b.example/x", "gopher://b.example/", "data:,x"] {
+        let (first, second) = (answer(vec![moved(to)]), answer(vec![ok("secret")]));
+        let rows = vec![("a.example", vec![first]), ("b.example", vec![second])];
+        let fetcher = Fetcher::with_resolver(9, TIME, table(rows));
+        let found = fetcher.fetch("http://a.example/");
+        assert_eq!(found.unwrap_err(), "the image could not be fetched", "{to}");
+    }
+}
