@@ -55,6 +55,19 @@ impl RgbImage {
     /// # Errors
     /// As [`Self::decode`].
     pub fn decode_within(bytes: &[u8], limits: ImageLimits) -> Result<Self, Error> {
+        Self::decode_turned(bytes, limits, true)
+    }
+
+    /// Decodes an image file as [`Self::decode`], but leaves it turned as it is stored, whatever its
+    /// metadata says: that is what Pillow's `open` does, and so what evaluation scripts see.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_as_stored(bytes: &[u8]) -> Result<Self, Error> {
+        Self::decode_turned(bytes, ImageLimits::default(), false)
+    }
+
+    fn decode_turned(bytes: &[u8], limits: ImageLimits, upright: bool) -> Result<Self, Error> {
         let (format, name) = format_of(bytes)?;
         let broken = |source: ImageError| {
             if ends_early(&source) || is_cut(bytes, format) {
@@ -88,11 +101,13 @@ impl RgbImage {
             let width = colors.width() as usize;
             frame.fill_around(width, &mut colors);
         }
-        let mut upright = DynamicImage::ImageRgb8(colors);
-        upright.apply_orientation(orientation);
-        let upright = upright.into_rgb8();
-        let (width, height) = (upright.width() as usize, upright.height() as usize);
-        Ok(Self { width, height, pixels: upright.into_raw() })
+        let mut turned = DynamicImage::ImageRgb8(colors);
+        if upright {
+            turned.apply_orientation(orientation);
+        }
+        let turned = turned.into_rgb8();
+        let (width, height) = (turned.width() as usize, turned.height() as usize);
+        Ok(Self { width, height, pixels: turned.into_raw() })
     }
 }
 

@@ -58,6 +58,18 @@ fn decoded_files_equal_pillows() {
 }
 
 #[test]
+fn as_it_is_stored_an_image_is_not_turned() {
+    let fixture = safetensors(fixture("images.safetensors"));
+    let file = |orientation: usize| &fixture[&format!("orientation{orientation}.jpg.file")].bytes;
+    // The same pixels with another orientation each.
+    let stored = RgbImage::decode(file(1)).unwrap();
+    for orientation in 1..=8 {
+        assert_eq!(RgbImage::decode_as_stored(file(orientation)).unwrap(), stored, "{orientation}");
+    }
+    assert_ne!(RgbImage::decode(file(6)).unwrap(), stored);
+}
+
+#[test]
 fn bad_files_are_refused_with_a_reason() {
     let message = |bytes: &[u8]| {
         let error = RgbImage::decode(bytes).unwrap_err();
