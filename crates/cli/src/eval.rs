@@ -1,5 +1,6 @@
 //! `aki eval`: benchmarks.
 
+mod ahead;
 mod answerer;
 mod watch;
 

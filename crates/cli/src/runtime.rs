@@ -22,7 +22,7 @@ pub(crate) struct Runtime {
     pub(crate) aki: Aki,
     /// How long loading took.
     pub(crate) load_time: Duration,
-    preprocessor: Preprocessor,
+    pub(crate) preprocessor: Preprocessor,
 }
 
 impl Runtime {
@@ -63,8 +63,11 @@ impl Runtime {
     /// # Errors
     /// If they do not fit into memory.
     pub(crate) fn pixels(&self, image: &RgbImage) -> Result<Tensor> {
+        self.tensor(self.preprocessor.preprocess(image))
+    }
+
+    fn tensor(&self, values: Vec<f32>) -> Result<Tensor> {
         let size = self.preprocessor.image_size;
-        let values = self.preprocessor.preprocess(image);
         Ok(Tensor::from_vec(values, (3, size, size), self.aki.device())?)
     }
 
@@ -73,7 +76,16 @@ impl Runtime {
     /// # Errors
     /// If the model cannot compute them.
     pub(crate) fn see(&self, image: &RgbImage) -> Result<Tensor> {
-        let pixels = self.pixels(image)?.unsqueeze(0)?;
+        self.see_values(self.preprocessor.preprocess(image))
+    }
+
+    /// Returns the vision tokens of an image's pixel values, as [`Self::preprocessor`] makes them.
+    /// `// [num_vision_tokens, hidden]`
+    ///
+    /// # Errors
+    /// If the model cannot compute them.
+    pub(crate) fn see_values(&self, values: Vec<f32>) -> Result<Tensor> {
+        let pixels = self.tensor(values)?.unsqueeze(0)?;
         Ok(self.aki.see(&pixels, &mut NoTap)?.squeeze(0)?)
     }
 

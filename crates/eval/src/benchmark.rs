@@ -133,11 +133,13 @@ impl Family {
     pub fn of_name(name: &str) -> Option<Self> {
         let name: String =
             name.to_lowercase().chars().filter(|c| !matches!(c, '-' | '_' | ' ')).collect();
-        // MMMU and MMBench have the letters of others in them.
+        // MMMU and MMBench have the letters of others in them, and any table may come in rotations.
         [
-            ("mmmu", Self::Mmmu),
             ("mmbench", Self::MmBench),
             ("ccbench", Self::MmBench),
+            ("circular", Self::MmBench),
+            ("mmcr", Self::MmBench),
+            ("mmmu", Self::Mmmu),
             ("mmvet", Self::MmVet),
             ("mme", Self::Mme),
             ("pope", Self::Pope),

@@ -47,8 +47,8 @@ pub enum Form {
     /// As the authors' adapter for `VLMEvalKit` does: `<s><|system|>`, and nothing between
     /// `<image>` and the text.
     Adapter,
-    /// As the authors' script for CV-Bench does: `<s> <|system|>`, and a line break after
-    /// `<image>`.
+    /// As the authors' script for CV-Bench does: `<s> <|system|>`. The line break that it has after
+    /// `<image>` is a part of the message.
     Script,
 }
 
@@ -89,7 +89,31 @@ pub fn message(
     if options.text_first {
         parts.sort_by_key(|part| matches!(part, Part::Image(_)));
     }
-    parts
+    if form(family) == Form::Script { break_lines(parts) } else { parts }
+}
+
+/// Puts a line break after every image.
+fn break_lines(parts: Vec<Part>) -> Vec<Part> {
+    let mut broken = Vec::new();
+    let mut after_image = false;
+    for part in parts {
+        match part {
+            Part::Text(text) if std::mem::take(&mut after_image) => {
+                broken.push(Part::Text(format!("\n{text}")));
+            }
+            Part::Text(_) => broken.push(part),
+            Part::Image(_) => {
+                if std::mem::replace(&mut after_image, true) {
+                    broken.push(Part::Text("\n".to_owned()));
+                }
+                broken.push(part);
+            }
+        }
+    }
+    if after_image {
+        broken.push(Part::Text("\n".to_owned()));
+    }
+    broken
 }
 
 /// Returns how the model's prompt is made of a message.
@@ -275,8 +299,14 @@ mod tests {
         let cells = [("question", "How many?"), ("choices", r#"["1","2"]"#)];
         assert_eq!(
             spelled(Family::CvBench, &cells, 1, ALL),
-            "<0>Answer with the option's letter from the given choices directly. How many?\n\
+            "<0>\nAnswer with the option's letter from the given choices directly. How many?\n\
              Options:\nA. 1\nB. 2\n"
+        );
+        let options = MessageOptions { text_first: true, ..ALL };
+        assert_eq!(
+            spelled(Family::CvBench, &[("question", "Is it?")], 1, options),
+            "Answer with the option's letter from the given choices directly. Is it?\n\
+             Options:\n\n<0>\n"
         );
     }
 }

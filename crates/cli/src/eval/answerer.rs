@@ -1,4 +1,5 @@
-//! A model of ours that answers benchmarks: many questions at once, images looked at once.
+//! A model of ours that answers benchmarks: many questions at once, images looked at once and made
+//! ready while others are answered.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
@@ -8,8 +9,10 @@ use engine::{Batch, CancelToken, Event, FinishReason, Generated, Prompt, Request
 use eval::run::{Answerer, Images, Job, OnReply, Reply, Seconds};
 use eval::{Error, Form, Part};
 use model::Tensor;
-use prompt::{ChatTemplate, RgbImage, layout_of};
+use prompt::{ChatTemplate, Preprocessor, RgbImage, layout_of};
 use sequence::AttentionPolicy;
+
+use super::ahead::{Ahead, Ready, StopAtEnd};
 
 use crate::args::EvalArgs;
 use crate::runtime::Runtime;
@@ -27,6 +30,14 @@ pub(super) struct ModelAnswerer<'r> {
     /// image's place.
     features: HashMap<(String, usize), Tensor>,
     seen: VecDeque<(String, usize)>,
+}
+
+/// The jobs that are answered, and their images.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    jobs: &'a [Job],
+    ahead: &'a Ahead<'a>,
+    prepare: &'a (dyn Fn(&Job) -> Ready + Sync),
 }
 
 /// A question under way.
@@ -48,32 +59,26 @@ impl<'r> ModelAnswerer<'r> {
     }
 
     /// Returns the vision tokens of a job's images; the inner error is the images' own.
-    fn see(
-        &mut self,
-        job: &Job,
-        images: &Images<'_>,
-    ) -> Result<Result<Vec<Tensor>, String>, Error> {
-        let numbers: Vec<usize> = job
-            .parts
-            .iter()
-            .filter_map(|part| match part {
-                Part::Image(number) => Some(*number),
-                Part::Text(_) => None,
-            })
-            .collect();
+    fn see(&mut self, asked: Asked<'_>, at: usize) -> Result<Result<Vec<Tensor>, String>, Error> {
+        let job = &asked.jobs[at];
+        let numbers = numbers(job);
         let key = |number: usize| (job.image_key.clone(), number);
         if numbers.iter().any(|number| !self.features.contains_key(&key(*number))) {
-            let files = images(job)?;
-            for (number, file) in numbers.iter().zip(files) {
-                if self.features.contains_key(&key(*number)) {
+            let ready = match asked.ahead.take(at) {
+                Some(ready) => ready?,
+                None => (asked.prepare)(job)?,
+            };
+            let images = match ready {
+                Ok(images) => images,
+                Err(problem) => return Ok(Err(problem)),
+            };
+            for (number, values) in images {
+                if self.features.contains_key(&key(number)) {
                     continue;
                 }
-                let seen = RgbImage::decode(&file)
-                    .map_err(|error| format!("column `image`: {error}"))
-                    .and_then(|image| self.runtime.see(&image).map_err(|error| error.to_string()));
-                match seen {
-                    Ok(features) => self.keep(key(*number), features),
-                    Err(problem) => return Ok(Err(problem)),
+                match self.runtime.see_values(values) {
+                    Ok(features) => self.keep(key(number), features),
+                    Err(error) => return Ok(Err(error.to_string())),
                 }
             }
         }
@@ -111,16 +116,16 @@ impl<'r> ModelAnswerer<'r> {
     fn fill(
         &mut self,
         batch: &mut Batch<'_>,
-        (jobs, next): (&[Job], &mut usize),
-        images: &Images<'_>,
+        (asked, next): (Asked<'_>, &mut usize),
         running: &mut HashMap<RequestId, Running>,
     ) -> Result<Vec<(usize, Reply)>, Error> {
         let mut refused = Vec::new();
-        while *next < jobs.len() && batch.num_running() + batch.num_waiting() < self.batch {
-            let (at, job) = (*next, &jobs[*next]);
+        let num_jobs = asked.jobs.len();
+        while *next < num_jobs && batch.num_running() + batch.num_waiting() < self.batch {
+            let (at, job) = (*next, &asked.jobs[*next]);
             *next += 1;
             let start = Instant::now();
-            let seen = self.see(job, images)?;
+            let seen = self.see(asked, at)?;
             let image_seconds = start.elapsed().as_secs_f64();
             let added = seen.and_then(|features| self.prompt(job, features)).and_then(|prompt| {
                 let limit = (job.max_new_tokens, self.cancel.clone());
@@ -169,13 +174,29 @@ impl Answerer for ModelAnswerer<'_> {
         self.features.clear();
         self.seen.clear();
         let runtime = self.runtime;
+        let preprocessor = &runtime.preprocessor;
+        let prepare = |job: &Job| prepare(preprocessor, job, images);
+        let ahead = Ahead::new(jobs);
+        std::thread::scope(|scope| {
+            let _stop = StopAtEnd(&ahead);
+            for _ in 0..ahead.num_threads() {
+                scope.spawn(|| ahead.work(&prepare));
+            }
+            self.answer_all(Asked { jobs, ahead: &ahead, prepare: &prepare }, on_reply)
+        })
+    }
+}
+
+impl ModelAnswerer<'_> {
+    fn answer_all(&mut self, asked: Asked<'_>, on_reply: &mut OnReply<'_>) -> Result<(), Error> {
+        let runtime = self.runtime;
         let mut batch = Batch::new(&runtime.aki, self.batch);
         let mut running: HashMap<RequestId, Running> = HashMap::new();
         let mut next = 0;
         let mut stopped = false;
         loop {
             if !stopped && !self.cancel.is_cancelled() {
-                for (at, reply) in self.fill(&mut batch, (jobs, &mut next), images, &mut running)? {
+                for (at, reply) in self.fill(&mut batch, (asked, &mut next), &mut running)? {
                     stopped |= on_reply(at, reply) == ControlFlow::Break(());
                 }
             }
@@ -207,6 +228,33 @@ impl Answerer for ModelAnswerer<'_> {
     }
 }
 
+/// Returns the numbers of the images that a job shows.
+fn numbers(job: &Job) -> Vec<usize> {
+    let number = |part: &Part| match part {
+        Part::Image(number) => Some(*number),
+        Part::Text(_) => None,
+    };
+    job.parts.iter().filter_map(number).collect()
+}
+
+/// Reads the images that a job shows and makes pixel values of them.
+fn prepare(preprocessor: &Preprocessor, job: &Job, images: &Images<'_>) -> Ready {
+    let files = images(job)?;
+    let decode = if job.upright { RgbImage::decode } else { RgbImage::decode_as_stored };
+    let mut ready: Vec<(usize, Vec<f32>)> = Vec::new();
+    for (number, file) in numbers(job).into_iter().zip(files) {
+        // An image may be shown more than once.
+        if ready.iter().any(|(known, _)| *known == number) {
+            continue;
+        }
+        match decode(&file) {
+            Ok(image) => ready.push((number, preprocessor.preprocess(&image))),
+            Err(error) => return Ok(Err(format!("column `image`: {error}"))),
+        }
+    }
+    Ok(Ok(ready))
+}
+
 /// Returns the chat's text with tokens spelled out, as the authors' adapter and script do.
 fn chat_text(job: &Job) -> String {
     let system = ChatTemplate::default().system.unwrap_or_default();
@@ -218,7 +266,6 @@ fn chat_text(job: &Job) -> String {
     let mut question = String::new();
     for part in &job.parts {
         match part {
-            Part::Image(_) if job.form == Form::Script => question.push_str("<image>\n"),
             Part::Image(_) => question.push_str("<image>"),
             // An image spelled in a question is none.
             Part::Text(text) => question.push_str(&text.replace("<image>", "< image>")),

@@ -1,5 +1,7 @@
 //! CV-Bench: parquet files, one or one for each half.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row as Record};
 use parquet::schema::types::Type;
 use sha2::{Digest, Sha256};
@@ -21,16 +24,37 @@ pub(super) const COLUMNS: [&str; 9] =
 /// Without these no question can be asked or scored.
 const REQUIRED: [&str; 5] = ["image", "question", "choices", "answer", "source"];
 
-/// The files, and the images of the group of rows that was read last.
+/// How many images are kept that were read last: whoever reads ahead may want them in a slightly
+/// different order than the file's.
+const KEPT: usize = 64;
+/// How many rows are decoded at once.
+const DECODED: usize = 4;
+
+/// The files, and where in one of them images are read.
 #[derive(Debug)]
 pub(super) struct Files {
     paths: Vec<PathBuf>,
     pub(super) checksum: String,
-    last: Mutex<Option<Group>>,
+    cursor: Mutex<Option<Cursor>>,
 }
 
-/// Which file and which group of its rows, and the images of the rows.
-type Group = ((usize, usize), Vec<Vec<u8>>);
+/// Images of a file, read one after the other: there is no way to a row but through those before
+/// it, and a group of rows may be the whole file.
+struct Cursor {
+    file: usize,
+    rows: RowIter<'static>,
+    /// The row that comes next.
+    next: usize,
+    /// The images before it.
+    kept: VecDeque<Vec<u8>>,
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, next, .. } = self;
+        f.debug_struct("Cursor").field("file", file).field("next", next).finish_non_exhaustive()
+    }
+}
 
 /// Opens a file, or the files of a folder: `test.parquet`, or `test_2d.parquet` and
 /// `test_3d.parquet`.
@@ -59,7 +83,7 @@ pub(super) fn open(path: &Path) -> Result<(Files, Vec<Question>, Vec<String>), E
         return Err(Error::Empty { path: path.to_owned(), what: "rows" });
     }
     let checksum = checksums.join(" ");
-    Ok((Files { paths, checksum, last: Mutex::new(None) }, questions, notes))
+    Ok((Files { paths, checksum, cursor: Mutex::new(None) }, questions, notes))
 }
 
 /// Returns the parquet files of CV-Bench.
@@ -97,19 +121,14 @@ fn read_questions(file: usize, path: &Path, questions: &mut Vec<Question>) -> Re
         }
     }
     let projection = project(&schema, &COLUMNS).map_err(failed)?;
-    for group in 0..reader.num_row_groups() {
-        let rows = reader.get_row_group(group).map_err(failed)?;
-        for (row, record) in
-            rows.get_row_iter(Some(projection.clone())).map_err(failed)?.enumerate()
-        {
-            let cells = cells(&record.map_err(failed)?);
-            let number = questions.len() + 1;
-            // Both halves count from 0.
-            let index = (number - 1).to_string();
-            let image = Some(ImageRef::Parquet { file, group, row });
-            let place = Place { offset: 0, line: 0 };
-            questions.push(Question { index, row: cells, image, place, number });
-        }
+    for (row, record) in reader.get_row_iter(Some(projection)).map_err(failed)?.enumerate() {
+        let cells = cells(&record.map_err(failed)?);
+        let number = questions.len() + 1;
+        // Both halves count from 0.
+        let index = (number - 1).to_string();
+        let image = Some(ImageRef::Parquet { file, row });
+        let place = Place { offset: 0, line: 0 };
+        questions.push(Question { index, row: cells, image, place, number });
     }
     Ok(())
 }
@@ -173,27 +192,39 @@ impl Files {
         self.paths.first().map_or(Path::new(""), PathBuf::as_path)
     }
 
-    /// Reads an image; those of its group are kept until another group is wanted.
-    pub(super) fn image(&self, file: usize, group: usize, row: usize) -> Result<Vec<u8>, Error> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, images)) = &*last
-            && *known == (file, group)
-        {
-            return Ok(images.get(row).cloned().unwrap_or_default());
-        }
+    /// Reads an image, fastest in the order of the rows.
+    pub(super) fn image(&self, file: usize, row: usize) -> Result<Vec<u8>, Error> {
+        let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
         let path = &self.paths[file];
         let failed = |source: ParquetError| Error::Parquet { path: path.clone(), source };
+        let is_behind =
+            |cursor: &Cursor| cursor.file != file || row + cursor.kept.len() < cursor.next;
+        if cursor.as_ref().is_none_or(is_behind) {
+            *cursor = Some(Cursor::open(file, path)?);
+        }
+        let Some(cursor) = cursor.as_mut() else { return Ok(Vec::new()) };
+        while cursor.next <= row {
+            let Some(record) = cursor.rows.next() else { return Ok(Vec::new()) };
+            if cursor.kept.len() == KEPT {
+                cursor.kept.pop_front();
+            }
+            cursor.kept.push_back(image_bytes(&record.map_err(failed)?));
+            cursor.next += 1;
+        }
+        let at = cursor.kept.len() - (cursor.next - row);
+        Ok(cursor.kept.get(at).cloned().unwrap_or_default())
+    }
+}
+
+impl Cursor {
+    fn open(file: usize, path: &Path) -> Result<Self, Error> {
+        let failed = |source: ParquetError| Error::Parquet { path: path.to_owned(), source };
         let reader = reader(path)?;
         let schema = reader.metadata().file_metadata().schema().clone();
         let projection = project(&schema, &["image"]).map_err(failed)?;
-        let rows = reader.get_row_group(group).map_err(failed)?;
-        let mut images = Vec::new();
-        for record in rows.get_row_iter(Some(projection)).map_err(failed)? {
-            images.push(image_bytes(&record.map_err(failed)?));
-        }
-        let image = images.get(row).cloned().unwrap_or_default();
-        *last = Some(((file, group), images));
-        Ok(image)
+        let rows = RowIter::from_file_into(Box::new(reader)).project(Some(projection));
+        let rows = rows.map_err(failed)?.with_batch_size(DECODED);
+        Ok(Self { file, rows, next: 0, kept: VecDeque::new() })
     }
 }
 

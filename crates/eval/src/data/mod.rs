@@ -86,14 +86,14 @@ pub enum ImageRef {
         hash: u64,
         /// Of the cell.
         len: usize,
+        /// How many they are.
+        count: usize,
     },
     /// In a row of a parquet file.
     Parquet {
         /// Which file.
         file: usize,
-        /// Which group of rows.
-        group: usize,
-        /// Which row of the group.
+        /// Which row of it.
         row: usize,
     },
 }
@@ -147,13 +147,17 @@ impl Dataset {
             return Self::open_cv_bench(path);
         }
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let scan = table::scan(path, missing)?;
-        let family = Family::of_name(&name).or_else(|| Family::of_columns(&scan.columns));
-        let family = family.ok_or_else(|| Error::UnknownForm {
-            path: path.to_owned(),
-            found: scan.columns.join(", "),
+        let family = |columns: &[String]| {
+            let known = Family::of_name(&name).or_else(|| Family::of_columns(columns));
+            known.ok_or_else(|| Error::UnknownForm {
+                path: path.to_owned(),
+                found: columns.join(", "),
+            })
+        };
+        let scan = table::scan(path, missing, &|columns| {
+            table::check_columns(path, columns, family(columns)?)
         })?;
-        table::check_columns(path, &scan.columns, family)?;
+        let family = family(&scan.columns)?;
         if scan.questions.is_empty() {
             return Err(Error::Empty { path: path.to_owned(), what: "rows with an image" });
         }
@@ -208,27 +212,24 @@ impl Dataset {
                 }
                 _ => format!("row {target}"),
             },
-            Some(ImageRef::One { hash, len } | ImageRef::List { hash, len }) => {
+            Some(ImageRef::One { hash, len } | ImageRef::List { hash, len, .. }) => {
                 format!("{hash:016x} {len}")
             }
-            Some(ImageRef::Parquet { file, group, row }) => format!("{file} {group} {row}"),
+            Some(ImageRef::Parquet { file, row }) => format!("{file} {row}"),
             None => question.row.get("image_path").unwrap_or_default().to_owned(),
         }
     }
 
     /// Returns how many images a question has.
-    ///
-    /// # Errors
-    /// If the images are in a list that cannot be read.
-    pub fn num_images(&self, question: &Question) -> Result<usize, Error> {
+    pub fn num_images(&self, question: &Question) -> usize {
         let holder = match &question.image {
             Some(ImageRef::Row(target)) => self.holder(target).unwrap_or(question),
             _ => question,
         };
         match &holder.image {
-            Some(ImageRef::List { .. }) => Ok(self.images(question)?.len()),
-            Some(_) => Ok(1),
-            None => Ok(image_names(question).len()),
+            Some(ImageRef::List { count, .. }) => *count,
+            Some(_) => 1,
+            None => image_names(question).len(),
         }
     }
 
@@ -244,11 +245,10 @@ impl Dataset {
             Some(ImageRef::Parquet { .. }) | None => return false,
             Some(ImageRef::One { .. }) => false,
         };
-        let names = image_names(question);
-        // A list of one is no list.
-        if !is_list || names.len() == 1 {
+        if !is_list {
             return true;
         }
+        let names = image_names(question);
         let ending = names.get(number).and_then(|name| Path::new(name).extension());
         ending.is_some_and(|ending| {
             ending.eq_ignore_ascii_case("jpg") || ending.eq_ignore_ascii_case("jpeg")
@@ -261,8 +261,8 @@ impl Dataset {
     /// If a file cannot be read, or a cell is no base64.
     pub fn images(&self, question: &Question) -> Result<Vec<Vec<u8>>, Error> {
         match (&self.source, &question.image) {
-            (Source::Parquet(files), Some(ImageRef::Parquet { file, group, row })) => {
-                files.image(*file, *group, *row).map(|image| vec![image])
+            (Source::Parquet(files), Some(ImageRef::Parquet { file, row })) => {
+                files.image(*file, *row).map(|image| vec![image])
             }
             (Source::Table { path, .. }, Some(image)) => {
                 let holder = match image {
@@ -326,17 +326,20 @@ fn image_names(question: &Question) -> Vec<String> {
 /// # Errors
 /// If it cannot be read, or has no such columns.
 pub(crate) fn answers_of_table(path: &Path) -> Result<HashMap<String, String>, Error> {
-    // What is missing was an empty answer.
-    let scan = table::scan(path, MissingValues::Empty)?;
     let column = "prediction";
-    if !scan.columns.iter().any(|name| name == column) {
-        return Err(Error::MissingColumn {
-            path: path.to_owned(),
-            column,
-            benchmark: "a table of answers".to_owned(),
-            found: scan.columns.join(", "),
-        });
-    }
+    let check = |columns: &[String]| {
+        let missing = ["index", column].into_iter().find(|name| !columns.iter().any(|c| c == name));
+        missing.map_or(Ok(()), |column| {
+            Err(Error::MissingColumn {
+                path: path.to_owned(),
+                column,
+                benchmark: "a table of answers".to_owned(),
+                found: columns.join(", "),
+            })
+        })
+    };
+    // What is missing was an empty answer.
+    let scan = table::scan(path, MissingValues::Empty, &check)?;
     let answer = |question: Question| {
         let mut row = question.row;
         (question.index, row.remove(column).unwrap_or_default())

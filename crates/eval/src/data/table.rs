@@ -88,12 +88,17 @@ struct Scanner<'p> {
     seen: HashMap<String, usize>,
 }
 
-/// Reads the texts of a table, and where its images are.
+/// Reads the texts of a table, and where its images are; `check` looks at the columns before any
+/// row is read.
 ///
 /// # Errors
-/// If the file cannot be read, a cell is too long or no base64, an index comes twice, or a row
+/// If `check` refuses the columns, the file cannot be read, a cell is too long or no base64, an index comes twice, or a row
 /// refers to an image that is not there.
-pub(super) fn scan(path: &Path, missing: MissingValues) -> Result<Scan, Error> {
+pub(super) fn scan(
+    path: &Path,
+    missing: MissingValues,
+    check: &(dyn Fn(&[String]) -> Result<(), Error> + Sync),
+) -> Result<Scan, Error> {
     let file = |source| Error::File { action: "read", path: path.to_owned(), source };
     let mut reader = File::open(path).map_err(file)?;
     let mut scanner = Scanner {
@@ -118,14 +123,15 @@ pub(super) fn scan(path: &Path, missing: MissingValues) -> Result<Scan, Error> {
     let mut row = 0;
     loop {
         let len = reader.read(&mut block).map_err(file)?;
-        digest.update(&block[..len]);
-        cells.feed(&block[..len], |event| {
+        let bytes = &block[..len];
+        let on_event = |event: Event<'_>| {
             match event {
                 Event::Bytes(bytes, place) => scanner.push(&mut record, bytes, (row, place))?,
                 Event::Cell { last, place } => {
                     record.end_cell();
                     if last && scanner.columns.is_empty() {
                         scanner.header(&record)?;
+                        check(&scanner.columns)?;
                         record.clear();
                     } else if last {
                         row += 1;
@@ -135,7 +141,10 @@ pub(super) fn scan(path: &Path, missing: MissingValues) -> Result<Scan, Error> {
                 }
             }
             Ok(())
-        })?;
+        };
+        // The checksum takes as long as all the rest.
+        let (fed, ()) = rayon::join(|| cells.feed(bytes, on_event), || digest.update(bytes));
+        fed?;
         if len == 0 {
             break;
         }
@@ -265,8 +274,9 @@ impl Scanner<'_> {
                 let (hash, len) = (check.hash(), check.len());
                 self.scan.holders.insert(index.clone(), self.scan.questions.len());
                 Some(match kind {
-                    Kind::One => ImageRef::One { hash, len },
-                    Kind::List => ImageRef::List { hash, len },
+                    // A list of one is no list.
+                    Kind::One | Kind::List(1) => ImageRef::One { hash, len },
+                    Kind::List(count) => ImageRef::List { hash, len, count },
                 })
             }
         };
@@ -330,8 +340,16 @@ pub(super) fn image_cell(path: &Path, place: Place, column: usize) -> Result<Vec
 /// Checks that a table has the columns that its family needs.
 ///
 /// # Errors
-/// If one is missing.
+/// If one is missing, or there is only one and that is a line of another kind of file.
 pub(super) fn check_columns(path: &Path, columns: &[String], family: Family) -> Result<(), Error> {
+    if let [line] = columns
+        && let Some(mark) = [",", ";", "|"].into_iter().find(|mark| line.contains(*mark))
+    {
+        let problem = format!(
+            "the cells have `{mark}` between them, expected tabs; the columns would be {line}"
+        );
+        return Err(Error::Row { path: path.to_owned(), row: 0, line: 1, problem });
+    }
     let needed = ["index", "question", "image"].iter().chain(family.required());
     for column in needed {
         let has = columns.iter().any(|name| name == column);

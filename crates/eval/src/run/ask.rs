@@ -1,5 +1,7 @@
 //! Which questions are asked, in which order, and what becomes of the answers.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::str::FromStr;
@@ -10,7 +12,7 @@ use prompt::RgbImage;
 use super::jpeg;
 use super::store::{Prediction, Seconds, Store};
 use crate::message::{Form, MessageOptions, Part, form, message, spell};
-use crate::{Dataset, Error, Family, Question};
+use crate::{Dataset, Error, Family, ImageRef, Question};
 
 /// A part of a benchmark, for one of several processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,9 @@ pub struct Job {
     pub max_new_tokens: usize,
     /// A name that questions about the same images share.
     pub image_key: String,
+    /// Whether images are turned as their metadata says; the authors' code leaves them as they are
+    /// stored.
+    pub upright: bool,
 }
 
 /// An answer.
@@ -178,7 +183,7 @@ pub fn ask(
         .collect();
     let known = selected.len() - open.len();
     observer.begin(&dataset.name, selected.len(), known);
-    let jobs = plan(dataset, selection, &open)?;
+    let jobs = plan(dataset, selection, &open);
     let mut asked = Asked { known, ..Asked::default() };
     let start = Instant::now();
     let mut failure = None;
@@ -238,19 +243,14 @@ fn select(dataset: &Dataset, selection: &Selection) -> Vec<usize> {
     let Shard { number, total } = selection.shard;
     if dataset.family == Family::MmBench {
         // A limit cuts no question off from its rotations.
-        let mut bases = Vec::new();
+        let mut bases: HashMap<u64, usize> = HashMap::new();
         let base = |question: &Question| question.index.parse::<u64>().unwrap_or(0) % 1_000_000;
-        for question in &dataset.questions {
-            let base = base(question);
-            if !bases.contains(&base) {
-                bases.push(base);
-            }
-            if bases.len() >= limit {
-                break;
+        for base in dataset.questions.iter().map(base) {
+            let place = bases.len();
+            if place < limit {
+                bases.entry(base).or_insert(place);
             }
         }
-        let bases: std::collections::BTreeMap<u64, usize> =
-            bases.into_iter().enumerate().map(|(at, base)| (base, at)).collect();
         let is_ours = |at: &usize| {
             let place = bases.get(&base(&dataset.questions[*at]));
             place.is_some_and(|place| place % total == number - 1)
@@ -261,22 +261,24 @@ fn select(dataset: &Dataset, selection: &Selection) -> Vec<usize> {
 }
 
 /// Returns the jobs: those about the same images side by side, those with the longest texts first,
-/// so that the end of a run has short ones to fill the batch with.
-fn plan(dataset: &Dataset, selection: &Selection, open: &[usize]) -> Result<Vec<Job>, Error> {
-    let mut jobs = Vec::with_capacity(open.len());
-    for &at in open {
-        let question = &dataset.questions[at];
-        let num_images = dataset.num_images(question)?;
-        jobs.push(Job {
-            question: at,
-            parts: message(dataset.family, question, num_images, selection.message),
+/// so that the end of a run has short ones to fill the batch with. Images of parquet files are
+/// looked at in the order of the file, which has no other way to them.
+fn plan(dataset: &Dataset, selection: &Selection, open: &[usize]) -> Vec<Job> {
+    let job = |at: &usize| {
+        let question = &dataset.questions[*at];
+        let parts =
+            message(dataset.family, question, dataset.num_images(question), selection.message);
+        let limit = selection.max_new_tokens;
+        Job {
+            question: *at,
+            parts,
             form: form(dataset.family),
-            max_new_tokens: selection
-                .max_new_tokens
-                .unwrap_or_else(|| dataset.family.max_new_tokens()),
+            max_new_tokens: limit.unwrap_or_else(|| dataset.family.max_new_tokens()),
             image_key: dataset.image_key(question),
-        });
-    }
+            upright: !selection.jpeg || dataset.family == Family::CvBench,
+        }
+    };
+    let mut jobs: Vec<Job> = open.iter().map(job).collect();
     let length = |job: &Job| -> usize {
         let text = |part: &Part| match part {
             Part::Text(text) => text.len(),
@@ -284,23 +286,21 @@ fn plan(dataset: &Dataset, selection: &Selection, open: &[usize]) -> Result<Vec<
         };
         job.parts.iter().map(text).sum()
     };
-    let mut longest: std::collections::HashMap<&str, usize> = std::collections::HashMap::new();
+    let mut longest: HashMap<String, usize> = HashMap::new();
     for job in &jobs {
-        let known = longest.entry(&job.image_key).or_default();
+        let known = longest.entry(job.image_key.clone()).or_default();
         *known = length(job).max(*known);
     }
     let order = |job: &Job| {
-        let group = longest.get(job.image_key.as_str()).copied().unwrap_or_default();
-        (
-            std::cmp::Reverse(group),
-            job.image_key.clone(),
-            std::cmp::Reverse(length(job)),
-            job.question,
-        )
+        let place = match dataset.questions[job.question].image {
+            Some(ImageRef::Parquet { file, row }) => Some((file, row)),
+            _ => None,
+        };
+        let group = longest.get(&job.image_key).copied().unwrap_or_default();
+        (place, Reverse(group), job.image_key.clone(), Reverse(length(job)), job.question)
     };
-    let mut keyed: Vec<_> = jobs.iter().map(|job| (order(job), job.clone())).collect();
-    keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(keyed.into_iter().map(|(_, job)| job).collect())
+    jobs.sort_by_cached_key(order);
+    jobs
 }
 
 /// Returns the image files that a job shows, in the order of its parts.
@@ -325,6 +325,6 @@ fn read_images(dataset: &Dataset, job: &Job, jpeg: bool) -> Result<Vec<Vec<u8>>,
 
 /// Returns an image compressed once more; one that cannot be read is left to who reads it next.
 fn recompress(file: &[u8]) -> Vec<u8> {
-    let image = RgbImage::decode(file).ok();
+    let image = RgbImage::decode_as_stored(file).ok();
     image.as_ref().and_then(jpeg::encode).unwrap_or_else(|| file.to_vec())
 }

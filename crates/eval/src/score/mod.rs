@@ -214,7 +214,7 @@ pub fn score(
         Family::Mme => yes_no::mme(&context),
         Family::Pope => yes_no::pope(&context),
         Family::YesNo => yes_no::plain(&context, &sheet.name),
-        Family::MmBench => choice::circular(&context),
+        Family::MmBench => choice::circular(&context, &sheet.name),
         Family::SeedBench | Family::RealWorldQa | Family::Mmmu | Family::Choice => {
             choice::plain(&context, sheet.family, &sheet.name)
         }

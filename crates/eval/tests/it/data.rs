@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use eval::{Dataset, Family, MissingValues, catalog, find};
+use eval::{Dataset, Family, ImageRef, MissingValues, catalog, find};
 
 /// Bytes that stand for an image file; tables do not look into them.
 pub(crate) fn bytes(seed: u8) -> Vec<u8> {
@@ -130,12 +130,96 @@ fn images_are_found_by_index_and_in_lists() {
     let keys: Vec<String> = dataset.questions.iter().map(|q| dataset.image_key(q)).collect();
     assert!(keys[0] == keys[2] && keys[1] == keys[3] && keys[0] != keys[1]);
     let counts: Vec<usize> =
-        dataset.questions.iter().map(|question| dataset.num_images(question).unwrap()).collect();
+        dataset.questions.iter().map(|question| dataset.num_images(question)).collect();
     assert_eq!(counts, [1, 2, 1, 2]);
     assert_eq!(dataset.notes, ["1 rows without an image are left out"]);
     // The paper's code kept single images as JPEG files, and others by their names.
     let jpeg = |at: usize, number| dataset.is_recompressed(&dataset.questions[at], number);
     assert!(jpeg(0, 0) && jpeg(1, 0) && !jpeg(1, 1));
+}
+
+#[test]
+fn a_list_of_one_image_is_an_image() {
+    let text =
+        format!("index\timage\tquestion\tA\tB\tanswer\n1\t\"['{}']\"\tQ\ta\tb\tA\n", base64(1));
+    let dataset = open("MMMU_mini.tsv", &text, MissingValues::Pandas).unwrap();
+    let question = &dataset.questions[0];
+    assert!(matches!(question.image, Some(ImageRef::One { .. })));
+    assert_eq!(dataset.num_images(question), 1);
+    // It was kept under a name of its own, as a JPEG file.
+    assert!(dataset.is_recompressed(question, 0));
+}
+
+#[test]
+fn base64_in_lines_is_base64() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("POPE.tsv");
+    let good = base64(1);
+    let lines = format!("\"{}\n{}\n\"", &good[..76], &good[76..]);
+    std::fs::write(&path, pope(&[["0", &lines, "Is it?", "Yes", "random"]])).unwrap();
+    let dataset = Dataset::open(&path, MissingValues::Pandas).unwrap();
+    assert_eq!(dataset.images(&dataset.questions[0]).unwrap(), [bytes(1)]);
+}
+
+#[test]
+fn a_broken_list_of_images_is_found_before_anything_is_asked() {
+    let good = base64(1);
+    let (cut, row) = (&good[..117], "\tQ\ta\tb\tA\n");
+    let table = |cell: &str| {
+        let header = "index\timage\tquestion\tA\tB\tanswer\n";
+        let text = format!("{header}1\t{good}{row}2\t\"{cell}\"{row}");
+        open("MMMU_mini.tsv", &text, MissingValues::Pandas).unwrap_err()
+    };
+    for (cell, expected) in [
+        (
+            format!("['{good}', '{cut}']"),
+            "image 2 of the list is truncated: 117 characters, expected a multiple of 4",
+        ),
+        (
+            format!("['{good}', '{cut}"),
+            "the list has no end after 243 characters, expected `]`: is the cell truncated?",
+        ),
+        (
+            format!("['{good}', 7]"),
+            "character 125 is `7`, expected a list of base64, as in ['...', '...']",
+        ),
+    ] {
+        let expected = format!("`MMMU_mini.tsv`, row 2 (line 3), column `image`: {expected}");
+        assert_eq!(table(&cell), expected);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_columns_is_said_before_the_rows_are_read() {
+    let good = base64(1);
+    let rows = format!("0\t{good}\tIs it?\tYes\trandom\n0\t{good}\tIs it?\tYes\trandom\n");
+    let header = "index\timage\tquestion\tanswer\tcategory\n";
+    let with = |header: &str| {
+        open("POPE.tsv", &format!("{header}{rows}"), MissingValues::Pandas).unwrap_err()
+    };
+    assert_eq!(
+        with(&header.replace("index", "id")),
+        "`POPE.tsv` has no column `index`, which POPE needs; its columns are id, image, question, \
+         answer, category"
+    );
+    assert_eq!(
+        with(&header.replace('\t', ",")),
+        "`POPE.tsv`, row 0 (line 1): the cells have `,` between them, expected tabs; the columns would \
+         be index,image,question,answer,category"
+    );
+}
+
+#[test]
+fn tables_in_rotations_are_known_by_their_names() {
+    for (name, family) in [
+        ("MMBench_DEV_CN", Family::MmBench),
+        ("AI2D_circular", Family::MmBench),
+        ("MMCR", Family::MmBench),
+        ("MMMU_DEV_VAL", Family::Mmmu),
+        ("MME_mini", Family::Mme),
+    ] {
+        assert_eq!(Family::of_name(name), Some(family), "{name}");
+    }
 }
 
 #[test]
@@ -177,6 +261,15 @@ fn both_layouts_of_cv_bench_have_the_same_questions() {
         let image = whole.images(a).unwrap();
         assert!(image[0].starts_with(b"\x89PNG"));
         assert_eq!(image, halves.images(b).unwrap());
+    }
+    // In whatever order they are wanted.
+    for at in [4, 0, 3, 3, 1, 2, 0] {
+        let image = |dataset: &Dataset| dataset.images(&dataset.questions[at]).unwrap();
+        assert_eq!(image(&whole), image(&halves), "{at}");
+        let others = whole.questions.iter().enumerate().filter(|(other, _)| *other != at);
+        for (_, other) in others {
+            assert_ne!(image(&whole), whole.images(other).unwrap());
+        }
     }
     assert_eq!(whole.questions[2].row.get("choices"), Some(r#"["1","2","3"]"#));
     assert!(whole.notes.is_empty());
