@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use engine::CancelToken;
 use eval::endpoint::EndpointConfig;
 use eval::report::{benchmark_folders, compare, comparison_text};
-use eval::run::{Answerer, EndpointAnswerer, RunSettings, Selection, Store, ask, merge};
-use eval::score::{Scored, Sheet};
+use eval::run::{Answerer, EndpointAnswerer, Merged, RunSettings, Selection, Store, ask, merge};
+use eval::score::Sheet;
 use eval::{CV_BENCH_URL, Dataset, Error, ImageUse, MessageOptions, Published, catalog, find};
 
 use self::answerer::ModelAnswerer;
@@ -36,8 +36,8 @@ pub(crate) fn run(args: &EvalArgs, environment: &Environment) -> Result<()> {
         return list(&root, args);
     }
     if !args.merge.is_empty() {
-        for (name, answers) in merge(&args.merge, &args.output)? {
-            output::line(&format!("{name}: {answers} answers"))?;
+        for Merged { name, answers, questions } in merge(&args.merge, &args.output)? {
+            output::line(&format!("{name}: {answers} of {questions} questions are answered"))?;
         }
         return Ok(());
     }
@@ -53,6 +53,7 @@ pub(crate) fn run(args: &EvalArgs, environment: &Environment) -> Result<()> {
             concurrency: args.batch,
             retries: args.endpoint.retries,
             timeout: Duration::from_secs(args.endpoint.timeout),
+            notify: output::note,
             ..EndpointConfig::new(url, &args.endpoint.endpoint_model)
         };
         let token = cancel.clone();
@@ -69,7 +70,8 @@ pub(crate) fn run(args: &EvalArgs, environment: &Environment) -> Result<()> {
     }
     let sheets = read(&folders)?;
     let title = score::title(&sheets).unwrap_or_default();
-    score::finish(title, &sheets, Some(&args.output), &args.scoring, environment)
+    let sources = score::Sources { title, sheets: &sheets, datasets: &datasets };
+    score::finish(sources, Some(&args.output), &args.scoring, environment)
 }
 
 fn read(folders: &[PathBuf]) -> Result<Vec<score::Asked>> {
@@ -135,7 +137,7 @@ fn ask_all(
                 watch.finish();
                 return Err(Interrupted.into());
             }
-            asked => asked?,
+            asked => asked.map_err(score::hinted)?,
         };
         watch.end_benchmark(&dataset.name, &asked);
         folders.push(folder);
@@ -172,6 +174,12 @@ fn settings(args: &EvalArgs, dataset: &Dataset, model: &str, selection: &Selecti
     if args.endpoint.endpoint.is_none() {
         set("attention", args.policy.attention.to_string());
         set("dtype", format!("{:?}", args.compute.dtype).to_lowercase());
+        if let Some(quantize) = args.compute.quantize {
+            set("quantize", quantize.quantization().name().to_owned());
+        }
+        if let Some(kv_type) = args.compute.kv_cache.kv_type() {
+            set("kv-cache", kv_type.name().to_owned());
+        }
     }
     RunSettings {
         benchmark: dataset.name.clone(),
@@ -222,20 +230,20 @@ fn differences(
     args: &EvalArgs,
     environment: &Environment,
 ) -> Result<()> {
-    let scored = |run: &Path| -> Result<(String, Vec<Scored>, Vec<score::Asked>)> {
+    let scored = |run: &Path| -> Result<score::Run> {
         let sheets = read(&benchmark_folders(run)?)?;
         let title = score::title(&sheets).unwrap_or_default();
         let (scored, _) = score::score_all(&sheets, Some(run), &args.scoring, environment)
             .with_context(|| format!("cannot score `{}`", run.display()))?;
-        Ok((format!("{title} ({})", run.display()), scored, sheets))
+        Ok(score::Run { title: format!("{title} ({})", run.display()), sheets, scored })
     };
     let (a, b) = (scored(first)?, scored(second)?);
-    let comparison = compare((&a.0, &a.1), (&b.0, &b.1));
+    let comparison = compare((&a.title, &a.scored), (&b.title, &b.scored));
     if comparison.benchmarks.is_empty() {
         return Err(Failure::new("the runs have no answered question in common").into());
     }
     if let Some(path) = &args.page {
-        score::comparison_page(path, &comparison, (b.0, b.1, &b.2), args.scoring.wrong)?;
+        score::comparison_page(path, &comparison, (&a, &b), args.scoring.wrong)?;
     }
     if args.scoring.json {
         return output::json(&comparison);

@@ -1,5 +1,7 @@
 //! `aki score`: what stored answers are worth.
 
+mod shown;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,12 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use eval::endpoint::EndpointConfig;
 use eval::judge::{Judge, JudgeCost};
-use eval::report::{Comparison, Page, Report, Shown, benchmark_folders, csv, html, text};
+use eval::report::{Comparison, Page, Report, benchmark_folders, csv, html, text};
 use eval::rules::RuleSet;
-use eval::run::{RunSettings, thumbnail};
+use eval::run::RunSettings;
 use eval::score::{Item, Requests, ScoreOptions, Scored, Sheet, score};
-use eval::{Dataset, MissingValues};
-
+use eval::{Dataset, Error};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -21,8 +22,6 @@ use crate::environment::Environment;
 use crate::report::Failure;
 use crate::{output, progress};
 
-/// How large the images of a page are.
-const THUMBNAIL: usize = 320;
 /// Where a judge's replies are kept.
 const JUDGE_CACHE: &str = "judge.jsonl";
 
@@ -45,11 +44,39 @@ pub(crate) fn run(args: &ScoreArgs, environment: &Environment) -> Result<()> {
         };
         let dataset = Dataset::open(questions, args.missing)?;
         dataset.notes.iter().for_each(|note| output::note(&format!("{}: {note}", dataset.name)));
-        (vec![(None, Sheet::of_file(answers, dataset)?)], None)
+        (vec![(None, of_file(answers, dataset)?)], None)
     };
     let title = title(&sheets).unwrap_or_else(|| answers.display().to_string());
     let target = args.output.as_deref().or(folder);
-    finish(title, &sheets, target, &args.scoring, environment)
+    let sources = Sources { title, sheets: &sheets, datasets: &[] };
+    finish(sources, target, &args.scoring, environment)
+}
+
+fn of_file(answers: &Path, dataset: Dataset) -> Result<Sheet> {
+    Sheet::of_file(answers, dataset).map_err(|error| {
+        if !matches!(error, Error::AnswersKind { .. }) {
+            return error.into();
+        }
+        let hint = "save it as text with tabs; VLMEvalKit writes such files with PRED_FORMAT=tsv, and \
+                    JSON with PRED_FORMAT=json";
+        Failure::new(error.to_string()).hint(hint).into()
+    })
+}
+
+/// What is scored.
+pub(crate) struct Sources<'s> {
+    /// What it is called.
+    pub(crate) title: String,
+    pub(crate) sheets: &'s [Asked],
+    /// The tables that are open already.
+    pub(crate) datasets: &'s [Dataset],
+}
+
+/// A run that was scored.
+pub(crate) struct Run {
+    pub(crate) title: String,
+    pub(crate) sheets: Vec<Asked>,
+    pub(crate) scored: Vec<Scored>,
 }
 
 /// What was asked, where that is known, and the answers.
@@ -64,12 +91,12 @@ pub(crate) fn title(sheets: &[Asked]) -> Option<String> {
 
 /// Scores answers, prints the report, and writes it to a folder if there is one.
 pub(crate) fn finish(
-    title: String,
-    sheets: &[Asked],
+    sources: Sources<'_>,
     folder: Option<&Path>,
     args: &ScoringArgs,
     environment: &Environment,
 ) -> Result<()> {
+    let Sources { title, sheets, datasets } = sources;
     if let Some(folder) = folder {
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot make `{}`", folder.display()))?;
@@ -86,64 +113,25 @@ pub(crate) fn finish(
         write("report.json", serde_json::to_string_pretty(&report)? + "\n")?;
         write("report.csv", csv(&report))?;
         write("scored.jsonl", item_lines(&report.benchmarks)?)?;
-        let wrong = wrong_answers(&report.benchmarks, sheets, args.wrong);
-        write("report.html", html(&report, Page { wrong: &wrong, comparison: None }))?;
+        let shown = shown::wrong(&report.benchmarks, sheets, datasets, args.wrong);
+        write("report.html", html(&report, Page { shown: &shown, ..Page::default() }))?;
     }
     if args.json { output::json(&report) } else { output::text(&text(&report, args.details)) }
 }
 
-/// Writes a page about a comparison: the second run's scores, and its wrong answers where the first
-/// run was better.
+/// Writes a page about a comparison: the scores of both runs, and answers that differ.
 pub(crate) fn comparison_page(
     path: &Path,
     comparison: &Comparison,
-    (title, scored, sheets): (String, Vec<Scored>, &[Asked]),
-    wrong: usize,
+    (first, second): (&Run, &Run),
+    most: usize,
 ) -> Result<()> {
-    let worse = |name: &str, index: &str| {
-        let mut of_name = comparison.benchmarks.iter().filter(|known| known.benchmark == name);
-        of_name.any(|known| known.changed.iter().any(|(at, a, b)| at == index && a > b))
-    };
-    let mut lost = scored.clone();
-    for benchmark in &mut lost {
-        let name = benchmark.name.clone();
-        benchmark.items.retain(|item| worse(&name, &item.index));
-    }
-    let wrong = wrong_answers(&lost, sheets, wrong);
-    let page = Page { wrong: &wrong, comparison: Some(comparison) };
-    fs::write(path, html(&Report::new(title, scored), page))
+    let shown = shown::changed(comparison, (&first.sheets, &second.sheets), &second.scored, most);
+    let report = |run: &Run| Report::new(run.title.clone(), run.scored.clone());
+    let first = report(first);
+    let page = Page { shown: &shown, comparison: Some(comparison), first: Some(&first) };
+    fs::write(path, html(&report(second), page))
         .with_context(|| format!("cannot write `{}`", path.display()))
-}
-
-/// Returns the first wrong answers of every benchmark, with their images where the table that they
-/// come from is still there.
-fn wrong_answers(benchmarks: &[Scored], sheets: &[Asked], most: usize) -> Vec<Shown> {
-    let mut shown = Vec::new();
-    for scored in benchmarks.iter().filter(|_| most > 0) {
-        let Some((run, sheet)) = sheets.iter().find(|(_, sheet)| sheet.name == scored.name) else {
-            continue;
-        };
-        let missing = MissingValues::default();
-        let dataset = run.as_ref().and_then(|run| Dataset::open(&run.data, missing).ok());
-        let wrong = scored.items.iter().filter(|item| item.score < 1.0).take(most);
-        for item in wrong {
-            let row = sheet.records.iter().find(|record| record.index == item.index);
-            let question = row.and_then(|record| record.row.get("question"));
-            let images = dataset.as_ref().and_then(|dataset| {
-                let known = dataset.questions.iter().find(|known| known.index == item.index)?;
-                dataset.images(known).ok()
-            });
-            let small = |file: &Vec<u8>| thumbnail(file, THUMBNAIL);
-            shown.push(Shown {
-                benchmark: scored.name.clone(),
-                item: item.clone(),
-                question: question.unwrap_or_default().to_owned(),
-                answer: sheet.answers.get(&item.index).cloned().unwrap_or_default(),
-                images: images.iter().flatten().filter_map(small).collect(),
-            });
-        }
-    }
-    shown
 }
 
 /// A line about an answer.
@@ -184,12 +172,33 @@ pub(crate) fn score_all(
     };
     let judge = judge(args, folder, environment)?;
     let mut scored = Vec::new();
+    // What was asked and never answered has no score; that must not hide the others'.
+    let is_answered = |(_, sheet): &&Asked| !sheet.answers.is_empty();
+    let any = sheets.iter().any(|asked| is_answered(&asked));
     for (_, sheet) in sheets {
+        if any && sheet.answers.is_empty() {
+            output::note(&format!("{}: no question is answered, so it has no score", sheet.name));
+            continue;
+        }
         let bar = progress::spinner(&format!("scoring {}", sheet.name));
-        scored.push(score(sheet, &options, judge.as_ref(), &|| bar.inc(1))?);
+        scored.push(score(sheet, &options, judge.as_ref(), &|| bar.inc(1)).map_err(hinted)?);
         bar.finish_and_clear();
     }
     Ok((scored, judge.map(|judge| judge.cost())))
+}
+
+/// Says what to do about an endpoint that refuses everything.
+pub(crate) fn hinted(error: Error) -> anyhow::Error {
+    let hint = match &error {
+        Error::Endpoint { problem, .. } if problem.starts_with("status 401") => {
+            "name the key with --judge-key or --endpoint-key, or in OPENAI_API_KEY"
+        }
+        Error::Endpoint { problem, .. } if problem.starts_with("status 404") => {
+            "is the address complete (most end in /v1), and is there such a model?"
+        }
+        _ => return error.into(),
+    };
+    Failure::new(error.to_string()).hint(hint).into()
 }
 
 fn judge(
@@ -202,7 +211,8 @@ fn judge(
         key: args.judge_key.clone().or_else(|| environment.openai_key.clone()),
         concurrency: args.judge_concurrency,
         retries: args.judge_retries,
-        timeout: Duration::from_mins(5),
+        timeout: Duration::from_secs(args.judge_timeout),
+        notify: output::note,
         ..EndpointConfig::new(url, &args.judge_model)
     };
     let cache = folder.unwrap_or(Path::new(".")).join(JUDGE_CACHE);

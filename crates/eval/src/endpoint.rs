@@ -1,7 +1,8 @@
 //! A client of OpenAI-compatible endpoints, for models that are asked and for judges.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,9 +15,11 @@ use crate::Error;
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// The longest reply that is read.
 const MAX_REPLY: u64 = 32 << 20;
+/// How long nothing is said after it was said why requests are repeated.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// Where a model is asked, and how patiently.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct EndpointConfig {
     /// The address: `http://host:8000/v1`, or the whole of it with `/chat/completions`.
     pub url: String,
@@ -32,6 +35,8 @@ pub struct EndpointConfig {
     pub wait: Duration,
     /// How long a reply may take.
     pub timeout: Duration,
+    /// Is told now and then why requests are repeated.
+    pub notify: fn(&str),
 }
 
 impl EndpointConfig {
@@ -45,6 +50,7 @@ impl EndpointConfig {
             retries: 6,
             wait: Duration::from_secs(1),
             timeout: Duration::from_mins(10),
+            notify: |_| (),
         }
     }
 }
@@ -82,6 +88,8 @@ struct Failed {
     problem: String,
     /// Whether this request is what the endpoint does not like.
     refused: bool,
+    /// Whether there was a reply with nothing in it.
+    empty: bool,
     /// Whether another attempt may succeed.
     again: bool,
     /// How long the endpoint wants us to wait.
@@ -95,6 +103,9 @@ pub struct Endpoint {
     address: String,
     agent: ureq::Agent,
     stopped: (Mutex<bool>, Condvar),
+    /// When it was said last why requests are repeated.
+    told: Mutex<Option<Instant>>,
+    repeated: AtomicUsize,
 }
 
 impl Endpoint {
@@ -111,7 +122,14 @@ impl Endpoint {
             .http_status_as_error(false)
             .build()
             .into();
-        Self { config, address, agent, stopped: (Mutex::new(false), Condvar::new()) }
+        let stopped = (Mutex::new(false), Condvar::new());
+        let (told, repeated) = (Mutex::new(None), AtomicUsize::new(0));
+        Self { config, address, agent, stopped, told, repeated }
+    }
+
+    /// Returns how many requests were repeated so far.
+    pub fn num_repeated(&self) -> usize {
+        self.repeated.load(Ordering::Relaxed)
     }
 
     /// Returns how it was made.
@@ -152,12 +170,23 @@ impl Endpoint {
                 } else {
                     failed.problem
                 };
-                let refused = failed.refused;
-                return Err(Error::Endpoint { url: self.address.clone(), problem, refused });
+                let Failed { refused, empty, .. } = failed;
+                return Err(Error::Endpoint { url: self.address.clone(), problem, refused, empty });
             }
             attempt += 1;
+            self.repeated.fetch_add(1, Ordering::Relaxed);
+            self.tell(&failed.problem);
             self.pause(failed.wait.unwrap_or(wait).min(LONGEST_WAIT));
             wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Says why a request is repeated, unless that was said a moment ago.
+    fn tell(&self, problem: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() > QUIET) {
+            (self.config.notify)(&format!("{}: {problem}; trying again", self.address));
+            *told = Some(Instant::now());
         }
     }
 
@@ -172,7 +201,13 @@ impl Endpoint {
         if let Some(key) = &self.config.key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
-        let failed = |problem: String| Failed { problem, refused: false, again: true, wait: None };
+        let failed = |problem: String| Failed {
+            problem,
+            refused: false,
+            empty: false,
+            again: true,
+            wait: None,
+        };
         let mut response =
             request.send(body.to_string()).map_err(|error| failed(error.to_string()))?;
         let status = response.status().as_u16();
@@ -190,14 +225,17 @@ impl Endpoint {
             // A wrong key or address is the trouble of all requests.
             let refused = !again && !matches!(status, 401 | 403 | 404);
             let problem = format!("status {status}: {said}");
-            return Err(Failed { problem, refused, again, wait });
+            return Err(Failed { problem, refused, again, wait, empty: false });
         }
         let value: Value = serde_json::from_str(&text)
             .map_err(|error| failed(format!("the reply is not JSON: {error}")))?;
         let choice = &value["choices"][0];
         let reply = choice["message"]["content"].as_str().map(str::trim).unwrap_or_default();
         if reply.is_empty() {
-            return Err(failed("the reply is empty".to_owned()));
+            // Nothing is wrong with the endpoint that a longer wait would mend.
+            let wait = Some(self.config.wait);
+            let failed = failed("the reply is empty".to_owned());
+            return Err(Failed { refused: true, empty: true, wait, ..failed });
         }
         let usage = serde_json::from_value(value["usage"].clone()).unwrap_or_default();
         let finish = choice["finish_reason"].as_str().unwrap_or("stop").to_owned();

@@ -121,6 +121,14 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// A file of answers is of a kind that is not read.
+    #[error("`{}` is {kind}, expected lines of JSON (.jsonl), JSON (.json) or a table with tabs (.tsv)", path.display())]
+    AnswersKind {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
     /// A file of predictions is not as it should be.
     #[error("`{}`, line {line}: {problem}", path.display())]
     Predictions {
@@ -177,6 +185,8 @@ pub enum Error {
         problem: String,
         /// Whether it refused this request, and may answer others.
         refused: bool,
+        /// Whether all that it said, each time, was nothing.
+        empty: bool,
     },
     /// A model cannot go on.
     #[error("the model cannot compute: {problem}")]

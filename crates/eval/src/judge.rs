@@ -43,6 +43,9 @@ pub struct JudgeCost {
     pub cached: usize,
     /// Requests without a reply, after all repetitions.
     pub failed: usize,
+    /// Repetitions.
+    #[serde(default)]
+    pub repeated: usize,
     /// The tokens of what was asked for.
     pub usage: Usage,
 }
@@ -103,7 +106,8 @@ impl Judge {
 
     /// Returns what it cost so far.
     pub fn cost(&self) -> JudgeCost {
-        *self.cost.lock().unwrap_or_else(PoisonError::into_inner)
+        let cost = *self.cost.lock().unwrap_or_else(PoisonError::into_inner);
+        JudgeCost { repeated: self.endpoint.num_repeated(), ..cost }
     }
 
     /// Asks for every task until a reply can be read; none where no reply could. `on_done` is

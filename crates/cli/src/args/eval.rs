@@ -41,7 +41,7 @@ pub(crate) struct EvalArgs {
     /// Compare two runs, question by question
     #[arg(long, value_names = ["RUN", "RUN"], num_args = 2, conflicts_with = "benchmarks")]
     pub(crate) compare: Vec<PathBuf>,
-    /// Where the page of a comparison goes
+    /// Where the page of a comparison goes: the scores of both runs, and the answers that differ
     #[arg(long, value_name = "FILE.html", requires = "compare")]
     pub(crate) page: Option<PathBuf>,
     /// Ask the first N questions only
@@ -133,6 +133,9 @@ pub(crate) struct ScoringArgs {
     /// How often a failed request to the judge is repeated
     #[arg(long, value_name = "N", default_value_t = 6)]
     pub(crate) judge_retries: usize,
+    /// How many seconds a reply of the judge may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) judge_timeout: u64,
     /// The prices of a million tokens read and a million tokens written
     #[arg(long, value_name = "READ,WRITTEN", value_delimiter = ',', num_args = 1..=2)]
     pub(crate) judge_prices: Vec<f64>,
@@ -159,8 +162,9 @@ pub(crate) struct ScoringArgs {
     aki score answers.jsonl --questions POPE.tsv\n  \
     aki score runs/aki --judge https://api.openai.com/v1 --judge-model gpt-4o-mini\n  \
     aki score --self-test cases.json\n\n\
-    Answers are the folder of a run, or a file: lines of JSON with `index` and `answer`, or a table \
-    (.tsv) with columns `index` and `prediction`.")]
+    Answers are the folder of a run, or a file: lines of JSON (.jsonl) or a JSON list (.json) with \
+    `index` and `answer` or `prediction`, or a table (.tsv) with columns `index` and `prediction`, as \
+    VLMEvalKit writes them with PRED_FORMAT=tsv or json.")]
 pub(crate) struct ScoreArgs {
     /// The folder of a run, or a file of answers
     #[arg(value_name = "RUN|FILE", required_unless_present = "self_test")]

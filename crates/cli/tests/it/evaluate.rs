@@ -30,7 +30,7 @@ fn a_benchmark_is_asked_in_parts_put_together_scored_again_and_compared() {
         ask(output, &["--shard", shard, "--no-score"]);
     }
     let said = aki(["eval", "--merge", &first, &second, "--output", &merged]).success();
-    assert_eq!(said, "POPE: 48 answers\n");
+    assert_eq!(said, "POPE: 48 of 48 questions are answered\n");
     let a = aki(["score", &whole, "--json"]).json();
     let b = aki(["score", &merged, "--json"]).json();
     assert_eq!(a["benchmarks"], b["benchmarks"]);
@@ -47,6 +47,58 @@ fn a_benchmark_is_asked_in_parts_put_together_scored_again_and_compared() {
     let error = aki(other).failure(1);
     assert!(error.contains("was made with `short` `false`, this run has `true`"), "{error}");
     assert!(error.contains("hint: choose another --output"), "{error}");
+}
+
+/// Returns what was asked and not answered with an error, by index.
+fn prompts(run: &str, benchmark: &str) -> Vec<String> {
+    let path = Path::new(run).join(benchmark).join("predictions.jsonl");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut lines: Vec<(usize, String)> = text
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["error"], serde_json::Value::Null, "{line}");
+            let index = line["index"].as_str().unwrap().parse().unwrap();
+            (index, line["prompt"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    lines.sort();
+    lines.into_iter().map(|(_, prompt)| prompt).collect()
+}
+
+#[test]
+fn every_benchmark_is_asked_as_the_authors_did() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = world(dir.path());
+    let run = dir.path().join("run").display().to_string();
+    let args = ["eval", "--data", &data, "--max-new-tokens", "2", "--no-score", "--output", &run];
+    aki(args).success();
+    let choose = "Please select the correct answer from the options above. \n";
+    for (benchmark, start, end) in [
+        ("MME", "<image>", " Please answer yes or no."),
+        ("MMBench_DEV_EN", "<image>Question: ", choose),
+        ("SEEDBench_IMG", "<image>Question: ", choose),
+        ("RealWorldQA", "<image>Question: ", choose),
+        ("POPE", "<image>Is there ", "?"),
+        ("MMVet", "<image>", ""),
+        ("LLaVABench", "<image>", ""),
+        ("MathVista_MINI", "<image>Hint: ", ""),
+        (
+            "CV-Bench",
+            "<image>\nAnswer with the option's letter from the given choices directly. ",
+            "\n",
+        ),
+    ] {
+        let prompts = prompts(&run, benchmark);
+        assert!(!prompts.is_empty());
+        for prompt in prompts {
+            assert!(prompt.starts_with(start) && prompt.ends_with(end), "{benchmark}: {prompt:?}");
+            assert_eq!(prompt.matches("<image>").count(), 1);
+        }
+    }
+    for prompt in prompts(&run, "MMMU_DEV_VAL") {
+        assert!(prompt.starts_with("Question: ") && prompt.contains("<image>"), "{prompt:?}");
+    }
 }
 
 #[test]

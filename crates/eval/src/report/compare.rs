@@ -6,6 +6,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::score::rating::Mean;
 use crate::score::{Item, Scored};
 
 /// How often grades are exchanged.
@@ -41,6 +42,22 @@ pub struct Difference {
     pub p: f64,
     /// The questions whose scores differ, with both scores.
     pub changed: Vec<(String, f64, f64)>,
+    /// The categories in order of their names.
+    #[serde(default)]
+    pub categories: Vec<CategoryDifference>,
+}
+
+/// How the answers to the questions of a category differ.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CategoryDifference {
+    /// The category.
+    pub name: String,
+    /// The first run's mean score, of 100.
+    pub first: f64,
+    /// The second run's.
+    pub second: f64,
+    /// How many questions both answered.
+    pub pairs: usize,
 }
 
 /// Compares the benchmarks that two runs have in common.
@@ -89,7 +106,26 @@ fn difference(name: &str, first: &[Item], second: &[Item]) -> Option<Difference>
         better_second,
         p,
         changed: changed.map(|(index, a, b)| ((*index).to_owned(), *a, *b)).collect(),
+        categories: categories(first, &of_second),
     })
+}
+
+fn categories(first: &[Item], second: &BTreeMap<&str, f64>) -> Vec<CategoryDifference> {
+    let mut means: BTreeMap<&str, (Mean, Mean)> = BTreeMap::new();
+    for item in first {
+        if let Some(other) = second.get(item.index.as_str()) {
+            let (a, b) = means.entry(&item.category).or_default();
+            a.add(item.score);
+            b.add(*other);
+        }
+    }
+    let difference = |(name, (a, b)): (&str, (Mean, Mean))| CategoryDifference {
+        name: name.to_owned(),
+        first: a.percent().unwrap_or_default(),
+        second: b.percent().unwrap_or_default(),
+        pairs: a.count(),
+    };
+    means.into_iter().filter(|(name, _)| !name.is_empty()).map(difference).collect()
 }
 
 /// Returns the probability that fair coins fall at least as unevenly: the exact test of `McNemar`.

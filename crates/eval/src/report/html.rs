@@ -1,46 +1,38 @@
 //! One page that needs nothing else: scores, bars, a radar plot, wrong answers with their images.
 
+mod answers;
+mod differences;
 mod figure;
+mod overview;
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use self::figure::{bars, radar};
-use super::text::number;
-use super::{Comparison, Report, paper};
-use crate::score::{Found, Item, Scored};
+pub use self::answers::{Change, Shown};
+use self::figure::bars;
+use super::{Comparison, Report};
+use crate::score::Scored;
 
 const STYLE: &str = include_str!("html/style.css");
 const SCRIPT: &str = include_str!("html/page.js");
 
-/// An answer that a page shows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Shown {
-    /// The benchmark.
-    pub benchmark: String,
-    /// What became of it.
-    pub item: Item,
-    /// What was asked.
-    pub question: String,
-    /// What was answered; of `MMBench` in every rotation.
-    pub answer: String,
-    /// The images as addresses that hold them.
-    pub images: Vec<String>,
-}
-
 /// What a page shows beside its report.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Page<'p> {
-    /// Wrong answers.
-    pub wrong: &'p [Shown],
-    /// How another run differs.
+    /// Answers: wrong ones, or those that differ between two runs.
+    pub shown: &'p [Shown],
+    /// How another run differs, which comes first.
     pub comparison: Option<&'p Comparison>,
+    /// The other run.
+    pub first: Option<&'p Report>,
 }
 
 /// Returns a page.
 pub fn html(report: &Report, page: Page<'_>) -> String {
     let mut out = String::new();
-    let title = escape(&report.title);
+    let title = escape(&match page.first {
+        Some(first) => format!("{} beside {}", report.title, first.title),
+        None => report.title.clone(),
+    });
     // Writing to a string cannot fail.
     let _ = write!(
         out,
@@ -48,184 +40,51 @@ pub fn html(report: &Report, page: Page<'_>) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>{STYLE}</style></head>\n<body><main>\n<h1>{title}</h1>\n"
     );
-    overview(&mut out, report);
+    overview::write(&mut out, report, page.first);
     if let Some(comparison) = page.comparison {
-        differences(&mut out, comparison);
+        differences::write(&mut out, comparison);
     }
+    out.push_str("<div class=\"benchmarks\">\n");
     for scored in &report.benchmarks {
         benchmark(&mut out, scored);
     }
-    if !page.wrong.is_empty() {
-        wrong(&mut out, page.wrong);
+    out.push_str("</div>\n");
+    if !page.shown.is_empty() {
+        answers::write(&mut out, page.shown);
     }
     let _ = write!(out, "</main>\n<script>{SCRIPT}</script></body></html>\n");
     out
 }
 
-fn overview(out: &mut String, report: &Report) {
-    out.push_str(
-        "<section class=\"overview\"><div><table><thead><tr><th>benchmark</th><th>score</th>\
-         <th>AKI-4B</th><th>MMA</th><th>answers</th><th>unread</th><th>what</th></tr></thead><tbody>\n",
-    );
-    let mut starred = false;
-    for scored in &report.benchmarks {
-        for (at, headline) in scored.headlines.iter().enumerate() {
-            starred |= !headline.comparable;
-            let known = paper(&headline.column);
-            let star = if headline.comparable { "" } else { "<sup>*</sup>" };
-            let count = |count: usize| if at == 0 { count.to_string() } else { String::new() };
-            let _ = writeln!(
-                out,
-                "<tr><td><a href=\"#{}\">{}</a></td><td class=\"own\">{}{star}</td><td>{}</td>\
-                 <td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-                anchor(&scored.name),
-                escape(&headline.column),
-                number(headline.value),
-                number(known.map(|known| known.aki_4b)),
-                number(known.map(|known| known.mutual)),
-                count(scored.answered),
-                count(scored.unparsed),
-                escape(&headline.metric),
-            );
-        }
-    }
-    out.push_str(
-        "</tbody></table>\n<p class=\"small\">AKI-4B and MMA: the paper's tables 2 and 1.",
-    );
-    if starred {
-        out.push_str(" <sup>*</sup> does not compare with published numbers.");
-    }
-    if let Some(cost) = report.judge {
-        let (read, written) = (cost.usage.prompt_tokens, cost.usage.completion_tokens);
-        let _ = write!(
-            out,
-            " Judge: {} replies, {} of them known before; {read} tokens read, {written} written.",
-            cost.asked + cost.cached,
-            cost.cached
-        );
-        if let Some(price) = report.price {
-            let _ = write!(out, " Price: {price:.2}.");
-        }
-    }
-    out.push_str("</p></div>\n");
-    out.push_str(&radar(report));
-    out.push_str("</section>\n");
-}
-
-fn differences(out: &mut String, comparison: &Comparison) {
-    let _ = write!(
-        out,
-        "<section><h2>Two runs</h2><p>A: {}<br>B: {}</p>\n<table><thead><tr><th>benchmark</th>\
-         <th>A</th><th>B</th><th>B − A</th><th>pairs</th><th>only A right</th><th>only B right</th>\
-         <th>p</th></tr></thead><tbody>\n",
-        escape(&comparison.first),
-        escape(&comparison.second)
-    );
-    for difference in &comparison.benchmarks {
-        let change = difference.second - difference.first;
-        let class = match (difference.p < 0.05, change > 0.0) {
-            (false, _) => "",
-            (true, true) => "better",
-            (true, false) => "worse",
-        };
-        let _ = writeln!(
-            out,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"{class}\">{change:+.1}</td>\
-             <td>{}</td><td>{}</td><td>{}</td><td>{:.4}</td></tr>",
-            escape(&difference.benchmark),
-            number(Some(difference.first)),
-            number(Some(difference.second)),
-            difference.pairs,
-            difference.better_first,
-            difference.better_second,
-            difference.p
-        );
-    }
-    out.push_str(
-        "</tbody></table>\n<p class=\"small\">Mean scores of the questions that both answered, of 100. \
-         p: how often chance alone makes as large a difference (the exact test of McNemar; where \
-         answers are graded, exchanging grades at random).</p></section>\n",
-    );
-}
-
 fn benchmark(out: &mut String, scored: &Scored) {
+    // Many columns need the whole width.
+    let is_wide = scored.tables.iter().any(|table| table.columns.len() > 3);
     let _ = writeln!(
         out,
-        "<section id=\"{}\"><h2>{}</h2><p class=\"small\">{} of {} questions answered, {} not read; \
-         rules {}, {}</p>",
+        "<section id=\"{}\" class=\"benchmark{}\"><h2>{}</h2><p class=\"small\">{} of {} questions \
+         answered{}</p>",
         anchor(&scored.name),
+        if is_wide { " wide" } else { "" },
         escape(&scored.name),
         scored.answered,
         scored.questions,
-        scored.unparsed,
-        scored.rules,
-        scored
-            .judge
-            .as_deref()
-            .map_or("no judge".to_owned(), |judge| { format!("judge {}", escape(judge)) })
+        match scored.unparsed {
+            0 => ", all answers read".to_owned(),
+            count => format!(", <b>{count}</b> that nobody could read"),
+        },
     );
     for note in &scored.notes {
         let _ = writeln!(out, "<p class=\"note\">{}</p>", escape(note));
     }
-    for table in &scored.tables {
-        out.push_str(&bars(table));
+    for (at, table) in scored.tables.iter().enumerate() {
+        out.push_str(&bars(table, at == 0));
     }
     out.push_str("</section>\n");
 }
 
-/// Shows wrong answers, to be searched by benchmark, category and words.
-fn wrong(out: &mut String, wrong: &[Shown]) {
-    let mut categories: BTreeMap<&str, usize> = BTreeMap::new();
-    for shown in wrong {
-        *categories.entry(&shown.benchmark).or_default() += 1;
-    }
-    out.push_str("<section><h2>Wrong answers</h2><div class=\"search\"><select id=\"which\">");
-    let _ = write!(out, "<option value=\"\">all ({})</option>", wrong.len());
-    for (name, count) in categories {
-        let name = escape(name);
-        let _ = write!(out, "<option value=\"{name}\">{name} ({count})</option>");
-    }
-    out.push_str(
-        "</select> <input id=\"words\" type=\"search\" placeholder=\"words of question, answer or \
-         category\"> <label><input id=\"unread\" type=\"checkbox\"> not read only</label> \
-         <span id=\"count\"></span></div>\n<div id=\"wrong\">\n",
-    );
-    for shown in wrong {
-        let Item { index, category, expected, says, found, score } = &shown.item;
-        let unread = if *found == Found::Nobody { " data-unread" } else { "" };
-        let name = escape(&shown.benchmark);
-        let _ = write!(out, "<article data-benchmark=\"{name}\"{unread}><div class=\"images\">");
-        for image in &shown.images {
-            let _ = write!(out, "<img loading=\"lazy\" alt=\"\" src=\"{}\">", escape(image));
-        }
-        let grade = if *score > 0.0 { format!(" · {score:.1}") } else { String::new() };
-        let read = match found {
-            Found::Rule => "read as",
-            Found::Judge => "the judge reads",
-            Found::Nobody => "nobody can read it:",
-        };
-        let _ = writeln!(
-            out,
-            "</div><div><p class=\"small\">{name} · {} · {}{grade}</p><pre class=\"q\">{}</pre>\
-             <pre class=\"a\">{}</pre><p class=\"small\">expected <b>{}</b>, {read} <b>{}</b></p></div>\
-             </article>",
-            escape(index),
-            escape(category),
-            escape(&shown.question),
-            escape(&shown.answer),
-            escape(&short(expected)),
-            escape(&short(says)),
-        );
-    }
-    out.push_str("</div></section>\n");
-}
-
-/// Returns the beginning of a text.
-fn short(text: &str) -> String {
-    const MOST: usize = 200;
-    let mut chars = text.chars();
-    let start: String = chars.by_ref().take(MOST).collect();
-    if chars.next().is_some() { start + "…" } else { start }
+/// Returns a score with one decimal, so that scores stand under each other; a dash for none.
+fn score(value: Option<f64>) -> String {
+    value.map_or("–".to_owned(), |value| format!("{value:.1}"))
 }
 
 /// Returns text that means itself in a page.

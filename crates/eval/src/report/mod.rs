@@ -1,7 +1,6 @@
 //! What was found, for people and for programs.
 
 mod compare;
-
 mod html;
 mod table;
 mod text;
@@ -10,9 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::compare::{Comparison, Difference, compare};
-
-pub use self::html::{Page, Shown, html};
+pub use self::compare::{CategoryDifference, Comparison, Difference, compare};
+pub use self::html::{Change, Page, Shown, html};
 pub use self::table::Table;
 pub use self::text::{comparison_text, csv, text};
 use crate::judge::JudgeCost;

@@ -14,9 +14,10 @@ pub fn text(report: &Report, details: bool) -> String {
         for (at, headline) in scored.headlines.iter().enumerate() {
             let known = paper(&headline.column);
             let count = |number: usize| if at == 0 { number.to_string() } else { String::new() };
+            let star = if headline.comparable || headline.value.is_none() { "" } else { " *" };
             lines.push(vec![
                 headline.column.clone(),
-                number(headline.value) + if headline.comparable { "" } else { " *" },
+                number(headline.value) + star,
                 number(known.map(|known| known.aki_4b)),
                 number(known.map(|known| known.mutual)),
                 count(scored.answered),
@@ -39,24 +40,40 @@ pub fn text(report: &Report, details: bool) -> String {
             let _ = writeln!(out, "{}: {note}", scored.name);
         }
     }
-    if let Some(cost) = report.judge {
-        let _ = write!(
-            out,
-            "judge: {} replies ({} known before), {} + {} tokens",
-            cost.asked + cost.cached,
-            cost.cached,
-            cost.usage.prompt_tokens,
-            cost.usage.completion_tokens
-        );
-        let _ = match report.price {
-            Some(price) => writeln!(out, ", {price:.2} by the given prices"),
-            None => writeln!(out),
-        };
+    if let Some(line) = judge_line(report) {
+        let _ = writeln!(out, "{line}");
     }
     if details {
         report.benchmarks.iter().for_each(|scored| tables(&mut out, scored));
     }
     out
+}
+
+/// Returns what the judge was asked and what that cost, none if there was none.
+pub(super) fn judge_line(report: &Report) -> Option<String> {
+    let cost = report.judge?;
+    let mut line =
+        format!("judge: {} replies ({} known before)", cost.asked + cost.cached, cost.cached);
+    // Writing to a string cannot fail.
+    if cost.failed > 0 {
+        let _ = write!(line, ", {} requests without a reply", cost.failed);
+    }
+    if cost.repeated > 0 {
+        let _ = write!(line, ", {} repeated", cost.repeated);
+    }
+    let (read, written) = (cost.usage.prompt_tokens, cost.usage.completion_tokens);
+    let _ = write!(line, ", {read} + {written} tokens");
+    match report.price {
+        // Small sums have digits, too.
+        Some(price) if price > 0.0 && price < 0.1 => {
+            let _ = write!(line, ", {price:.6} by the given prices");
+        }
+        Some(price) => {
+            let _ = write!(line, ", {price:.2} by the given prices");
+        }
+        None => {}
+    }
+    Some(line)
 }
 
 fn tables(out: &mut String, scored: &Scored) {

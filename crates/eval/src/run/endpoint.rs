@@ -50,7 +50,7 @@ impl<F: Fn() -> bool> Answerer for EndpointAnswerer<F> {
                 }
             }
         };
-        let mut failure = None;
+        let (mut failure, mut trouble) = (None, Trouble::new(endpoint.config().concurrency));
         std::thread::scope(|scope| {
             for _ in 0..endpoint.config().concurrency.clamp(1, jobs.len().max(1)) {
                 let sender = sender.clone();
@@ -60,16 +60,25 @@ impl<F: Fn() -> bool> Answerer for EndpointAnswerer<F> {
             loop {
                 match receiver.recv_timeout(TICK) {
                     Ok((at, Ok(reply))) => {
+                        trouble.end();
                         if on_reply(at, reply) == ControlFlow::Break(()) {
                             stop.store(true, Ordering::Relaxed);
                         }
                     }
                     Ok((_, Err(Error::Interrupted))) | Err(mpsc::RecvTimeoutError::Timeout) => {}
-                    Ok((_, Err(error))) => {
-                        failure.get_or_insert(error);
-                        stop.store(true, Ordering::Relaxed);
-                        endpoint.stop();
-                    }
+                    Ok((at, Err(error))) => match trouble.add(error) {
+                        Ok(problem) => {
+                            let reply = Reply { answer: Err(problem), ..Reply::empty() };
+                            if on_reply(at, reply) == ControlFlow::Break(()) {
+                                stop.store(true, Ordering::Relaxed);
+                            }
+                        }
+                        Err(error) => {
+                            failure.get_or_insert(error);
+                            stop.store(true, Ordering::Relaxed);
+                            endpoint.stop();
+                        }
+                    },
                     Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 }
                 if (self.is_interrupted)() && !stop.swap(true, Ordering::Relaxed) {
@@ -78,6 +87,36 @@ impl<F: Fn() -> bool> Answerer for EndpointAnswerer<F> {
             }
         });
         failure.map_or(Ok(()), Err)
+    }
+}
+
+/// Questions without an answer, which may be the questions' fault or the endpoint's.
+struct Trouble {
+    /// So many in a row are the endpoint's.
+    most: usize,
+    in_a_row: usize,
+    /// Whether there ever was an answer.
+    answered: bool,
+}
+
+impl Trouble {
+    fn new(concurrency: usize) -> Self {
+        Self { most: concurrency.max(4), in_a_row: 0, answered: false }
+    }
+
+    fn end(&mut self) {
+        (self.in_a_row, self.answered) = (0, true);
+    }
+
+    /// Returns what is wrong with one question, or the error if nothing goes on.
+    fn add(&mut self, error: Error) -> Result<String, Error> {
+        self.in_a_row += 1;
+        match error {
+            Error::Endpoint { problem, .. } if self.answered && self.in_a_row < self.most => {
+                Ok(problem)
+            }
+            error => Err(error),
+        }
     }
 }
 
@@ -104,6 +143,12 @@ fn ask(endpoint: &Endpoint, job: &Job, images: &Images<'_>) -> Result<Reply, Err
             new_tokens: usage.completion_tokens as usize,
             seconds: Seconds { decode: start.elapsed().as_secs_f64(), ..Seconds::default() },
         },
+        // A model that has nothing to say has answered.
+        Err(Error::Endpoint { empty: true, .. }) => {
+            let decode = start.elapsed().as_secs_f64();
+            let seconds = Seconds { decode, ..Seconds::default() };
+            Reply { finish: "stop".to_owned(), seconds, ..Reply::empty() }
+        }
         // One question that the endpoint does not like is no reason to stop.
         Err(Error::Endpoint { problem, refused: true, .. }) => {
             Reply { answer: Err(problem), ..Reply::empty() }

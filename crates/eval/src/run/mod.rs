@@ -11,4 +11,4 @@ pub use self::ask::{
 pub use self::endpoint::EndpointAnswerer;
 pub use self::jpeg::thumbnail;
 pub(crate) use self::store::folders;
-pub use self::store::{Prediction, RunSettings, Seconds, Store, merge};
+pub use self::store::{Merged, Prediction, RunSettings, Seconds, Store, merge};

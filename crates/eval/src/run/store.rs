@@ -1,13 +1,14 @@
 //! What was answered so far: a folder for each benchmark, to which answers are only ever added.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Shard;
 use crate::score::{Record, Sheet};
@@ -77,11 +78,51 @@ pub struct Prediction {
 /// The part of a stored answer that scoring reads.
 #[derive(Debug, Deserialize)]
 struct Scored {
+    #[serde(deserialize_with = "text")]
     index: String,
-    #[serde(alias = "prediction")]
+    #[serde(alias = "prediction", deserialize_with = "text")]
     answer: String,
     #[serde(default)]
     error: Option<String>,
+}
+
+/// Reads a text, or a number as its digits: other programs write both.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    struct Text;
+
+    impl Visitor<'_> for Text {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text or a number")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+
+        fn visit_string<E: de::Error>(self, text: String) -> Result<String, E> {
+            Ok(text)
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<String, E> {
+            Ok(number.to_string())
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<String, E> {
+            Ok(number.to_string())
+        }
+
+        fn visit_f64<E: de::Error>(self, number: f64) -> Result<String, E> {
+            Ok(crate::rules::python::float_text(number))
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<String, E> {
+            Ok(String::new())
+        }
+    }
+
+    deserializer.deserialize_any(Text)
 }
 
 /// The folder of one benchmark of a run.
@@ -302,18 +343,24 @@ impl Sheet {
     }
 
     /// Puts a file of answers beside a benchmark's questions: lines of JSON with `index` and
-    /// `answer` or `prediction`, or a table with columns of these names.
+    /// `answer` or `prediction`, a JSON list of such objects (`.json`), or a table with columns of
+    /// these names (`.tsv`).
     ///
     /// # Errors
-    /// If the file cannot be read.
+    /// If the file cannot be read, or is a spreadsheet.
     pub fn of_file(answers: &Path, dataset: Dataset) -> Result<Self, Error> {
-        let is_table = answers.extension().is_some_and(|ending| ending == "tsv");
-        let answers = if is_table {
-            crate::data::answers_of_table(answers)?
-        } else {
-            let lines: Vec<Scored> = read_lines(answers)?;
+        let ending = answers.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        let refused = |kind| Error::AnswersKind { path: answers.to_owned(), kind };
+        let good = |lines: Vec<Scored>| {
             let good = lines.into_iter().filter(|line| line.error.is_none());
             good.map(|line| (line.index, line.answer)).collect()
+        };
+        let answers = match ending.to_lowercase().as_str() {
+            "tsv" => crate::data::answers_of_table(answers)?,
+            "xlsx" | "xls" => return Err(refused("a spreadsheet")),
+            "csv" => return Err(refused("a table with commas")),
+            "json" => good(read_json(answers)?),
+            _ => good(read_lines(answers)?),
         };
         let Dataset { name, family, questions, .. } = dataset;
         let record =
@@ -323,13 +370,24 @@ impl Sheet {
     }
 }
 
+/// What became of a benchmark when runs were put together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// The benchmark.
+    pub name: String,
+    /// How many questions are answered.
+    pub answers: usize,
+    /// How many questions there are.
+    pub questions: usize,
+}
+
 /// Puts runs of shards together into one.
 ///
-/// Returns how many answers each benchmark has then.
+/// Returns what each benchmark has then.
 ///
 /// # Errors
 /// If the runs were made in different ways, or a file cannot be written.
-pub fn merge(runs: &[PathBuf], output: &Path) -> Result<Vec<(String, usize)>, Error> {
+pub fn merge(runs: &[PathBuf], output: &Path) -> Result<Vec<Merged>, Error> {
     let mut found: BTreeMap<String, Vec<(PathBuf, RunSettings)>> = BTreeMap::new();
     for run in runs {
         for folder in folders(run)? {
@@ -362,7 +420,7 @@ pub fn merge(runs: &[PathBuf], output: &Path) -> Result<Vec<(String, usize)>, Er
         let folder = output.join(&name);
         fs::create_dir_all(&folder).map_err(failed("make", &folder))?;
         let questions: Vec<Record> = read_lines(&first.join(QUESTIONS))?;
-        merged.push((name, answers.len()));
+        merged.push(Merged { name, answers: answers.len(), questions: questions.len() });
         write_lines(&folder.join(QUESTIONS), questions.into_iter())?;
         write_lines(&folder.join(format!("{PREDICTIONS}.jsonl")), answers.into_iter())?;
         let run = folder.join(RUN);

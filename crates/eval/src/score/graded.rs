@@ -105,10 +105,11 @@ pub(super) fn llava_bench(context: &Context<'_>) -> Result<Outcome, Error> {
         columns: columns.map(str::to_owned).into(),
         rows: rows.collect(),
     };
-    let value = table.figure("overall", "relative");
     let metric = if judged { "relative score" } else { "shared words, of 100" };
     let mut notes = unjudged(judged, "the words that answer and reference share (F1)");
     let failed = items.iter().filter(|item| item.found == Found::Nobody).count();
+    // The published scorer gives 100 where no review can be read: -1 of -1.
+    let value = table.figure("overall", "relative").filter(|_| failed < items.len());
     if failed > 0 {
         notes.push(format!(
             "{failed} reviews have no two scores in their first line; each counts as -1 for both \

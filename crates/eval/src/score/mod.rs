@@ -201,6 +201,11 @@ pub fn score(
         Some(Answered { record, answer: if read(answer) { "nan" } else { answer } })
     });
     let context = Context { answers: answered.collect(), options, judge, on_judged };
+    if sheet.answers.is_empty() {
+        let (count, name) = (sheet.records.len(), &sheet.name);
+        let problem = format!("none of the {count} questions of {name} has an answer");
+        return Err(Error::Mismatch { problem });
+    }
     if context.answers.is_empty() {
         let problem = format!(
             "none of the {} answers belongs to one of the {} questions of {}",

@@ -54,14 +54,15 @@ pub(super) fn mme(context: &Context<'_>) -> Result<Outcome, Error> {
         })
         .collect();
     let scores = rate_mme(&marks);
-    let (mut headlines, mut notes, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut headlines, mut notes, mut rows) = (Vec::new(), odd(&items), Vec::new());
     for (column, name, half) in
         [("MME-P", "perception", &PERCEPTION[..]), ("MME-C", "cognition", &COGNITION[..])]
     {
         let (sum, missing) = sum_mme(&scores, half);
         let value = (missing.len() < half.len()).then_some(sum);
         let best = 200 * (half.len() - missing.len());
-        headlines.push(headline(column, &format!("points of {best}"), value, missing.is_empty()));
+        let metric = if best > 0 { format!("points of {best}") } else { "no answers".to_owned() };
+        headlines.push(headline(column, &metric, value, missing.is_empty()));
         if !missing.is_empty() {
             notes.push(format!("{name} has no answers of {}", missing.join(", ")));
         }
@@ -103,7 +104,19 @@ pub(super) fn pope(context: &Context<'_>) -> Result<Outcome, Error> {
         headline("POPE", "F1", Some(overall.f1), true),
         headline("POPE accuracy", "accuracy", Some(overall.accuracy), true),
     ];
-    Ok(Outcome { headlines, tables: vec![table], notes: Vec::new(), items, unparsed: None })
+    Ok(Outcome { headlines, tables: vec![table], notes: odd(&items), items, unparsed: None })
+}
+
+/// Says how many questions can never be answered right.
+fn odd(items: &[Item]) -> Vec<String> {
+    let is_odd = |item: &&Item| !matches!(item.expected.as_str(), "Yes" | "No");
+    let mut odd = items.iter().filter(is_odd);
+    let Some(Item { index, expected, .. }) = odd.next() else { return Vec::new() };
+    let count = 1 + odd.count();
+    vec![format!(
+        "{count} questions (the first is `{index}`, which expects `{expected}`) expect neither Yes nor \
+         No, spelled so, and count as wrong whatever is answered, as in the published scorer"
+    )]
 }
 
 /// Scores any other questions with yes and no.
@@ -125,5 +138,5 @@ pub(super) fn plain(context: &Context<'_>, name: &str) -> Result<Outcome, Error>
     );
     let table = Table { name: "accuracy".to_owned(), columns: vec!["none".to_owned()], rows };
     let headlines = vec![headline(name, "accuracy", overall.percent(), true)];
-    Ok(Outcome { headlines, tables: vec![table], notes: Vec::new(), items, unparsed: None })
+    Ok(Outcome { headlines, tables: vec![table], notes: odd(&items), items, unparsed: None })
 }

@@ -2,13 +2,15 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use eval::endpoint::{Endpoint, EndpointConfig};
 use eval::judge::Judge;
+use eval::run::{Answerer, EndpointAnswerer, Job, Reply};
 use eval::score::{Found, ScoreOptions, score};
-use eval::{Error, Family};
+use eval::{Error, Family, Form, Part};
 use serde_json::{Value, json};
 
 use crate::score::sheet;
@@ -108,6 +110,70 @@ fn failures_and_empty_replies_are_asked_again() {
     assert_eq!((&asked[0]["model"], &asked[0]["temperature"]), (&json!("judge"), &json!(0.0)));
 }
 
+/// Asks an endpoint three questions and returns the answers by question, or the error.
+fn answers(server: &Server) -> Result<Vec<Result<String, String>>, Error> {
+    let job = |question: usize| Job {
+        question,
+        parts: vec![Part::Text(format!("question {question}"))],
+        form: Form::Adapter,
+        max_new_tokens: 8,
+        image_key: String::new(),
+        upright: false,
+    };
+    let jobs: Vec<Job> = (0..3).map(job).collect();
+    let mut answers = vec![Err("not asked".to_owned()); 3];
+    let config = EndpointConfig { concurrency: 1, ..server.config() };
+    let images = |_: &Job| Ok(Vec::new());
+    let mut on_reply = |at: usize, reply: Reply| {
+        answers[at] = reply.answer;
+        ControlFlow::Continue(())
+    };
+    EndpointAnswerer::new(config, || false).answer(&jobs, &images, &mut on_reply)?;
+    Ok(answers)
+}
+
+fn asks(asked: &Value, question: usize) -> bool {
+    asked["messages"][0]["content"][0]["text"] == format!("question {question}")
+}
+
+#[test]
+fn one_question_without_an_answer_does_not_end_a_run() {
+    let broken =
+        Server::start(
+            |_, asked| {
+                if asks(asked, 1) { (500, "overflow".to_owned()) } else { said("Yes") }
+            },
+        );
+    let found = answers(&broken).unwrap();
+    assert_eq!((&found[0], &found[2]), (&Ok("Yes".to_owned()), &Ok("Yes".to_owned())));
+    assert_eq!(found[1], Err("status 500: overflow (after 4 attempts)".to_owned()));
+    assert_eq!(broken.num_asked(), 6);
+    // Where nothing was ever answered there is no reason to go on.
+    let dead = Server::start(|_, _| (500, "down".to_owned()));
+    assert!(answers(&dead).unwrap_err().to_string().contains("status 500: down"));
+    // The second question may be under way when the first one fails.
+    assert!(dead.num_asked() < 12);
+}
+
+#[test]
+fn a_model_with_nothing_to_say_has_answered() {
+    let server = Server::start(|_, asked| said(if asks(asked, 1) { " " } else { "No" }));
+    let nothing = Ok(String::new());
+    assert_eq!(answers(&server).unwrap(), [Ok("No".to_owned()), nothing, Ok("No".to_owned())]);
+}
+
+#[test]
+fn it_is_said_once_in_a_while_why_requests_are_repeated() {
+    static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let notify = |text: &str| SAID.lock().expect("no thread panics").push(text.to_owned());
+    let server = Server::start(|_, _| (429, "slowly".to_owned()));
+    let endpoint = Endpoint::new(EndpointConfig { notify, ..server.config() });
+    endpoint.complete(&json!([]), &json!({})).unwrap_err();
+    let expected = format!("{}/chat/completions: status 429: slowly; trying again", server.url);
+    assert_eq!(*SAID.lock().unwrap(), [expected]);
+    assert_eq!(endpoint.num_repeated(), 3);
+}
+
 #[test]
 fn what_an_endpoint_refuses_is_not_asked_again() {
     let server =
@@ -188,6 +254,11 @@ fn reviews_of_llava_bench_are_pairs_and_failures_count() {
     // (6 - 1) / (8 - 1)
     assert_eq!(scored.headlines[0].value, Some(71.4));
     assert_eq!(scored.unparsed, 1);
+    // The published scorer would give 100, which is -1 of -1.
+    let none: [(&[(&str, &str)], &str); 1] = [(&cells, "bad review")];
+    let none = crate::score::sheet("LLaVABench", Family::LlavaBench, &none);
+    let none = score(&none, &ScoreOptions::default(), Some(&judge), &|| ()).unwrap();
+    assert_eq!((none.headlines[0].value, none.unparsed), (None, 1));
     let asked = server.asked.lock().unwrap();
     assert_eq!(asked[0]["messages"][0]["role"], "system");
     assert_eq!(asked[0]["temperature"], json!(0.2));

@@ -1,7 +1,7 @@
 //! What reports say.
 
 use eval::Family;
-use eval::report::{Page, Report, Shown, compare, comparison_text, csv, html, text};
+use eval::report::{Change, Page, Report, Shown, compare, comparison_text, csv, html, text};
 use eval::score::{ScoreOptions, Scored, score};
 
 use crate::score::sheet;
@@ -71,18 +71,49 @@ fn a_page_holds_everything_and_no_answer_can_break_out_of_it() {
             benchmark: "POPE".to_owned(),
             item: item.clone(),
             question: "Is it?".to_owned(),
+            options: vec![("A".to_owned(), "<b>".to_owned())],
             answer: "<script>alert(1)</script>".to_owned(),
+            other: None,
             images: vec!["data:image/jpeg;base64,AAAA".to_owned()],
         })
         .collect();
     assert_eq!(wrong.len(), 2);
     let report = Report::new("a <model>".to_owned(), vec![scored]);
-    let page = html(&report, Page { wrong: &wrong, comparison: None });
+    let page = html(&report, Page { shown: &wrong, ..Page::default() });
     assert!(page.contains("a &lt;model&gt;") && !page.contains("<script>alert"));
+    assert!(page.contains("<b>A</b> &lt;b&gt;</li>"));
     assert_eq!(page.matches("<article").count(), 2);
-    assert_eq!(page.matches("data-unread>").count(), 1);
+    assert_eq!(page.matches("data-kind=\"unread\"").count(), 1);
     assert!(page.contains("src=\"data:image/jpeg;base64,AAAA\""));
-    // The paper's numbers for POPE.
-    assert!(page.contains("<td>86.9</td><td>82.7</td>"));
+    // The paper's numbers for POPE, and how far F1 is from the first.
+    assert!(page.contains("<td>86.9</td><td class=\"extra\">-36.9</td><td>82.7</td>"));
     assert!(!page.contains("http"));
+}
+
+#[test]
+fn a_page_about_two_runs_has_both_scores_and_both_answers() {
+    let (a, b) = (pope(["Yes", "No", "No", "Yes"]), pope(["Yes", "Yes", "No", "No"]));
+    let (first, second) = (std::slice::from_ref(&a), std::slice::from_ref(&b));
+    let comparison = compare(("first", first), ("second", second));
+    let categories = &comparison.benchmarks[0].categories;
+    let random = categories.iter().find(|part| part.name == "random").unwrap();
+    assert_eq!((random.first, random.second, random.pairs), (50.0, 100.0, 2));
+    let shown = [Shown {
+        benchmark: "POPE".to_owned(),
+        item: b.items[1].clone(),
+        question: "Is it?".to_owned(),
+        options: Vec::new(),
+        answer: "Yes".to_owned(),
+        other: Some(("No".to_owned(), Change::Better)),
+        images: Vec::new(),
+    }];
+    let first = Report::new("first".to_owned(), vec![a]);
+    let page = Page { shown: &shown, comparison: Some(&comparison), first: Some(&first) };
+    let page = html(&Report::new("second".to_owned(), vec![b]), page);
+    assert!(page.contains("<td>50.0</td><td class=\"own\">100.0</td>"), "{page}");
+    assert!(
+        page.contains("<td>POPE · random</td><td>50.0</td><td>100.0</td><td>+50.0</td><td>2</td>")
+    );
+    assert!(page.contains("<b>A</b> No</pre>") && page.contains("<b>B</b> Yes</pre>"));
+    assert!(page.contains("data-kind=\"better\""));
 }

@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use eval::run::{
-    Answerer, Images, Job, Observer, OnReply, Prediction, Reply, RunSettings, Selection, Shard,
-    Store, ask, merge,
+    Answerer, Images, Job, Merged, Observer, OnReply, Prediction, Reply, RunSettings, Selection,
+    Shard, Store, ask, merge,
 };
 use eval::score::Sheet;
 use eval::{Dataset, Error, MissingValues};
@@ -148,7 +148,8 @@ fn shards_make_the_whole_together() {
         runs.push(run_dir);
     }
     let whole = dir.path().join("whole");
-    assert_eq!(merge(&runs, &whole).unwrap(), [("POPE".to_owned(), 8)]);
+    let expected = Merged { name: "POPE".to_owned(), answers: 8, questions: 10 };
+    assert_eq!(merge(&runs, &whole).unwrap(), [expected]);
     let (_, sheet) = Sheet::read(&whole.join("POPE")).unwrap();
     assert_eq!((sheet.records.len(), sheet.answers.len()), (10, 8));
     // The merged run goes on like any other.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use eval::rules::RuleSet;
 use eval::score::{Found, Record, ScoreOptions, Scored, Sheet, score};
-use eval::{Family, Row};
+use eval::{Dataset, Family, MissingValues, Row};
 use serde_json::Value;
 
 fn golden() -> Value {
@@ -116,6 +116,55 @@ fn answers_that_spreadsheets_lose_are_lost_if_that_is_wanted() {
     assert_eq!(value(&options), "Z");
     options.spreadsheet = true;
     assert_eq!(value(&options), "B");
+}
+
+#[test]
+fn only_mmbench_stands_in_the_papers_column_of_mmbench() {
+    let cells = [("index", "7"), ("question", "?"), ("answer", "A"), ("A", "x"), ("B", "y")];
+    for (name, column) in [("MMBench_mini", "MMB"), ("AI2D_circular", "AI2D_circular")] {
+        let sheet = sheet(name, Family::MmBench, &[(&cells, "A")]);
+        assert_eq!(scored(&sheet, RuleSet::March2025).headlines[0].column, column);
+    }
+}
+
+#[test]
+fn questions_that_expect_neither_yes_nor_no_are_said() {
+    let good = [("question", "?"), ("answer", "Yes"), ("category", "random")];
+    let odd = [("question", "?"), ("answer", "yes"), ("category", "random")];
+    let sheet = sheet("POPE", Family::Pope, &[(&good, "Yes"), (&odd, "Yes")]);
+    let notes = scored(&sheet, RuleSet::March2025).notes;
+    assert!(
+        notes[0].starts_with("1 questions (the first is `1`, which expects `yes`)"),
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn files_of_answers_of_several_kinds_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let image = crate::data::base64(1);
+    let table = format!(
+        "index\timage\tquestion\tanswer\tcategory\n0\t{image}\t?\tYes\trandom\n\
+         1\t0\t?\tNo\trandom\n"
+    );
+    std::fs::write(path("POPE.tsv"), table).unwrap();
+    let read = |name: &str, text: &str| {
+        std::fs::write(path(name), text).unwrap();
+        let dataset = Dataset::open(&path("POPE.tsv"), MissingValues::Pandas).unwrap();
+        Sheet::of_file(&path(name), dataset)
+    };
+    for (name, text) in [
+        ("a.jsonl", "{\"index\":\"0\",\"answer\":\"Yes\"}\n{\"index\":\"1\",\"answer\":\"7\"}\n"),
+        ("b.jsonl", "{\"index\":0,\"prediction\":\"Yes\"}\n{\"index\":1,\"prediction\":7}\n"),
+        ("c.json", "[{\"index\":0,\"prediction\":\"Yes\"},{\"index\":1,\"prediction\":\"7\"}]"),
+        ("d.tsv", "index\tprediction\n0\tYes\n1\t7\n"),
+    ] {
+        let answers = read(name, text).unwrap().answers;
+        assert_eq!((&*answers["0"], &*answers["1"]), ("Yes", "7"), "{name}");
+    }
+    let error = read("e.xlsx", "PK").unwrap_err().to_string();
+    assert!(error.contains("is a spreadsheet, expected lines of JSON"), "{error}");
 }
 
 #[test]
