@@ -49,19 +49,18 @@ fn a_benchmark_is_asked_in_parts_put_together_scored_again_and_compared() {
     assert!(error.contains("hint: choose another --output"), "{error}");
 }
 
-/// Returns what was asked and not answered with an error, by index.
+/// Returns what was asked, in the order of the questions; nothing may have failed.
 fn prompts(run: &str, benchmark: &str) -> Vec<String> {
     let path = Path::new(run).join(benchmark).join("predictions.jsonl");
-    let text = std::fs::read_to_string(path).unwrap();
-    let mut lines: Vec<(usize, String)> = text
-        .lines()
-        .map(|line| {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            assert_eq!(line["error"], serde_json::Value::Null, "{line}");
-            let index = line["index"].as_str().unwrap().parse().unwrap();
-            (index, line["prompt"].as_str().unwrap().to_owned())
-        })
-        .collect();
+    let text = std::fs::read_to_string(path).expect("the run has answers");
+    let prompt = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
+        assert_eq!(line["error"], serde_json::Value::Null, "{line}");
+        let index = line["index"].as_str().and_then(|index| index.parse::<usize>().ok());
+        let prompt = line["prompt"].as_str().expect("a prompt is text");
+        (index.expect("an index is a number"), prompt.to_owned())
+    };
+    let mut lines: Vec<(usize, String)> = text.lines().map(prompt).collect();
     lines.sort();
     lines.into_iter().map(|(_, prompt)| prompt).collect()
 }
