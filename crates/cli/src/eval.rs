@@ -23,7 +23,7 @@ use crate::environment::Environment;
 use crate::interrupt::Interrupt;
 use crate::report::{Failure, Interrupted};
 use crate::runtime::Runtime;
-use crate::{output, score};
+use crate::{compute, output, score};
 
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping after the answers under way; the same command goes on";
@@ -44,6 +44,8 @@ pub(crate) fn run(args: &EvalArgs, environment: &Environment) -> Result<()> {
     if let [first, second] = &args.compare[..] {
         return differences(first, second, args, environment);
     }
+    // Tables are read on several threads already.
+    compute::start(&args.compute.hardware, environment)?;
     let datasets = open(args, &root)?;
     let cancel = Interrupt::install()?.arm_with(STOPPING);
     let mut folders = Vec::new();

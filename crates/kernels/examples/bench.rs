@@ -152,13 +152,15 @@ fn decode_attention() {
     let all = vec![bf16::from_f32(0.1); caches * 2 * len];
     let q = vec![0.1_f32; heads * head_dim];
     let mut out = vec![0.0; q.len()];
+    let all_columns = 0..columns as u32;
     let seconds = median(|| {
         for cache in all.chunks_exact(2 * len) {
             let (keys, values) = cache.split_at(len);
             let (keys, values) = (Matrix::Bf16(keys), Matrix::Bf16(values));
             let kv =
                 KeyValues { keys, values, head_stride: head_dim, key_stride: heads * head_dim };
-            let visible = Visible { ranges: &[0..columns as u32], row_starts: &[0, 1] };
+            let visible =
+                Visible { ranges: std::slice::from_ref(&all_columns), row_starts: &[0, 1] };
             let shape = AttentionShape { heads, kv_heads: heads, head_dim, scale: 0.1 };
             kernels::attention(&q, kv, visible, shape, &mut out);
         }

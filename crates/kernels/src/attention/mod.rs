@@ -188,7 +188,7 @@ impl<'a, K: Entries> Call<'a, K> {
 /// What a call writes to.
 #[derive(Clone, Copy)]
 struct Out {
-    out: Scatter,
+    values: Scatter,
     lse: Option<Scatter>,
     shape: AttentionShape,
 }
@@ -197,8 +197,8 @@ impl Out {
     /// Returns where the rows of a head are written.
     #[inline(always)]
     fn head(self, head: usize) -> HeadOut {
-        let Self { out, lse, shape } = self;
-        HeadOut { out, lse, head, shape }
+        let Self { values, lse, shape } = self;
+        HeadOut { out: values, lse, head, shape }
     }
 }
 
@@ -241,7 +241,7 @@ fn run<K: Entries>(call: Call<'_, K>, out: &mut [f32], lse: Option<Scatter>) {
     assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads on {kv_heads}");
     assert_eq!(call.q.len(), rows * heads * head_dim, "queries of {rows} rows");
     assert_eq!(out.len(), call.q.len(), "output of {rows} rows");
-    let out = Out { out: Scatter::new(out), lse, shape: call.shape };
+    let out = Out { values: Scatter::new(out), lse, shape: call.shape };
     if rows < MANY {
         // As many heads to a task as leave something to do for every thread.
         let tasks = parallel::num_threads().div_ceil(rows.max(1)).clamp(1, heads.max(1));

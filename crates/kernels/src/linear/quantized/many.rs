@@ -31,7 +31,7 @@ struct Square([[u8; 64]; FOURS]);
 
 /// Where the blocks of one vector of sixteen columns go.
 pub(super) struct Squares<'a, const P: usize> {
-    squares: &'a mut [[Square; P]],
+    blocks: &'a mut [[Square; P]],
     num_groups: usize,
     p: usize,
 }
@@ -40,7 +40,7 @@ impl<const P: usize> Squares<'_, P> {
     /// Writes fours `k` of a block.
     #[inline(always)]
     pub(super) fn put<D: Dots>(&mut self, dots: D, (block, k): (usize, usize), fours: D::B) {
-        dots.put_bytes(fours, &mut self.squares[block * self.num_groups][self.p].0[k]);
+        dots.put_bytes(fours, &mut self.blocks[block * self.num_groups][self.p].0[k]);
     }
 }
 
@@ -267,8 +267,8 @@ fn unpack<D: Dots, F: Format, const P: usize>(
             }
             dots.transpose(&mut square);
             let num_groups = panel.num_groups;
-            let squares = &mut panel.squares[at * num_groups + group..];
-            F::spread(dots, &square, &mut Squares { squares, num_groups, p });
+            let blocks = &mut panel.squares[at * num_groups + group..];
+            F::spread(dots, &square, &mut Squares { blocks, num_groups, p });
         }
     }
 }
