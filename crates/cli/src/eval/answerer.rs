@@ -78,7 +78,7 @@ impl<'r> ModelAnswerer<'r> {
                 }
                 match self.runtime.see_values(values) {
                     Ok(features) => self.keep(key(number), features),
-                    Err(error) => return Ok(Err(error.to_string())),
+                    Err(error) => return Ok(Err(format!("{error:#}"))),
                 }
             }
         }
@@ -100,11 +100,10 @@ impl<'r> ModelAnswerer<'r> {
     fn prompt(&self, job: &Job, features: Vec<Tensor>) -> Result<Prompt, String> {
         let (tokenizer, special) = (&self.runtime.tokenizer, &self.runtime.special);
         let text = chat_text(job);
-        let ids = tokenizer
-            .encode(&text, job.form == Form::Adapter)
-            .map_err(|error| error.to_string())?;
+        let ids =
+            tokenizer.encode(&text, job.form == Form::Adapter).map_err(|error| said(&error))?;
         let vision = self.runtime.config.num_vision_tokens;
-        let layout = layout_of(&ids, None, special, vision).map_err(|error| error.to_string())?;
+        let layout = layout_of(&ids, None, special, vision).map_err(|error| said(&error))?;
         let (len, limit) = (layout.len(), self.runtime.aki.max_positions());
         if len > limit {
             return Err(format!("the prompt has {len} tokens, the model's context is {limit}"));
@@ -130,7 +129,7 @@ impl<'r> ModelAnswerer<'r> {
             let added = seen.and_then(|features| self.prompt(job, features)).and_then(|prompt| {
                 let limit = (job.max_new_tokens, self.cancel.clone());
                 let request = self.runtime.request(prompt, Sampling::greedy(), limit);
-                batch.add(request).map_err(|error| error.to_string())
+                batch.add(request).map_err(|error| said(&error))
             });
             match added {
                 Ok(id) => {
@@ -203,8 +202,7 @@ impl ModelAnswerer<'_> {
             if batch.is_idle() {
                 break;
             }
-            let events =
-                batch.step().map_err(|error| Error::Model { problem: error.to_string() })?;
+            let events = batch.step().map_err(|error| Error::Model { problem: said(&error) })?;
             for event in events {
                 let (at, reply) = match event {
                     Event::Token { .. } => continue,
@@ -216,7 +214,7 @@ impl ModelAnswerer<'_> {
                     },
                     Event::Failed { request, error } => match running.remove(&request) {
                         Some(known) => {
-                            (known.at, Reply { answer: Err(error.to_string()), ..Reply::empty() })
+                            (known.at, Reply { answer: Err(said(&error)), ..Reply::empty() })
                         }
                         None => continue,
                     },
@@ -226,6 +224,12 @@ impl ModelAnswerer<'_> {
         }
         Ok(())
     }
+}
+
+/// Returns what an error says, and what its causes say.
+fn said(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Returns the numbers of the images that a job shows.
@@ -249,7 +253,7 @@ fn prepare(preprocessor: &Preprocessor, job: &Job, images: &Images<'_>) -> Ready
         }
         match decode(&file) {
             Ok(image) => ready.push((number, preprocessor.preprocess(&image))),
-            Err(error) => return Ok(Err(format!("column `image`: {error}"))),
+            Err(error) => return Ok(Err(format!("column `image`: {}", said(&error)))),
         }
     }
     Ok(Ok(ready))
@@ -272,4 +276,16 @@ fn chat_text(job: &Job) -> String {
         }
     }
     format!("{opening}<|system|>\n{system}<|end|>\n<|user|>\n{question}<|end|>\n<|assistant|>\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_said_with_its_causes() {
+        let source = std::io::Error::other("no such thing");
+        let error = Error::File { action: "read", path: "x.tsv".into(), source };
+        assert_eq!(said(&error), "cannot read `x.tsv`: no such thing");
+    }
 }
