@@ -134,8 +134,7 @@ fn top_p_rules_out_what_sorting_the_whole_vocabulary_would() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     for case in 0..500 {
         let spread = [0.0, 0.1, 1.0, 5.0, 40.0][case % 5];
-        let mut scores: Vec<f32> =
-            (0..=case % 97).map(|_| -spread * rng.random::<f32>()).collect();
+        let mut scores: Vec<f32> = (0..=case % 97).map(|_| -spread * rng.random::<f32>()).collect();
         if case % 7 == 0 {
             scores[0] = f32::NEG_INFINITY;
         }
