@@ -74,7 +74,7 @@ impl Fetcher {
 }
 
 /// Looks up what the addresses of web pages name, and nothing else: a redirection may lead to any
-/// scheme, and what is no `https` would be spoken to in plain HTTP.
+/// scheme, and whether that is one of the web is not left to what happens further down.
 #[derive(Debug)]
 struct OfTheWeb<R> {
     lookup: R,
