@@ -5,6 +5,7 @@ The server is at OPENAI_BASE_URL, or on this machine; its key, if it has one, is
 """
 
 import base64
+import mimetypes
 import os
 import sys
 from typing import Literal
@@ -25,8 +26,9 @@ class Scene(BaseModel):
 
 
 def main() -> None:
+    kind = mimetypes.guess_type(sys.argv[1])[0] or "image/png"
     with open(sys.argv[1], "rb") as file:
-        url = f"data:image/jpeg;base64,{base64.b64encode(file.read()).decode()}"
+        url = f"data:{kind};base64,{base64.b64encode(file.read()).decode()}"
     client = OpenAI(
         base_url=os.environ.get("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1"),
         api_key=os.environ.get("OPENAI_API_KEY", "none"),

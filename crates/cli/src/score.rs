@@ -38,6 +38,11 @@ pub(crate) fn run(args: &ScoreArgs, environment: &Environment) -> Result<()> {
         let sheets = benchmark_folders(answers)?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         (sheets, Some(answers.as_path()))
     } else {
+        if !answers.exists() {
+            let failure =
+                Failure::new(format!("no such file or directory: `{}`", answers.display()));
+            return Err(failure.hint("expected the folder of a run, or a file of answers").into());
+        }
         let Some(questions) = &args.questions else {
             let failure = Failure::usage(format!("`{}` is a file of answers", answers.display()));
             return Err(failure.hint("name the benchmark's table with --questions").into());

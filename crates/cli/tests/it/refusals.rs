@@ -261,3 +261,12 @@ fn a_preset_that_is_unknown() {
     assert!(error.contains("`aki-5b`") && error.contains("`aki-4b`"), "{error}");
     assert!(!Path::new("nowhere").exists());
 }
+
+#[test]
+fn answers_that_are_not_there() {
+    let error = aki(["score", "nowhere"]).failure(1);
+    insta::assert_snapshot!(error, @r"
+    error: no such file or directory: `nowhere`
+    hint: expected the folder of a run, or a file of answers
+    ");
+}

@@ -26,7 +26,10 @@ pub(super) trait Format: Copy + Send + Sync {
     }
 
     /// Returns what the integers of [`Format::vectors`] are too large by.
-    fn offset<D: Dots>() -> i32;
+    #[inline(always)]
+    fn offset<D: Dots>() -> i32 {
+        0
+    }
     /// Returns four vectors of integers: the first or the second half of a group.
     fn vectors<D: Dots>(dots: D, group: &[u8], half: usize) -> [D::B; 4];
     /// Vectors in which the integers of a group lie packed: two or four blocks in each.
@@ -35,7 +38,14 @@ pub(super) trait Format: Copy + Send + Sync {
     fn packed<D: Dots>(dots: D, group: &[u8], index: usize) -> D::B;
     /// Writes the fours of integers of the blocks in such vectors of sixteen columns, rows and
     /// columns exchanged.
-    fn spread<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>);
+    #[inline(always)]
+    fn spread<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>) {
+        // Vectors of two blocks, whose integers are whole bytes.
+        for k in 0..FOURS {
+            to.put(dots, (0, k), square[k]);
+            to.put(dots, (1, k), square[FOURS + k]);
+        }
+    }
     /// Returns the scales and the minima of the blocks of a group.
     fn scales<D: Dots>(dots: D, group: &[u8]) -> Scales<D>;
     /// Returns the scales of the blocks of a group of sixteen columns, those of second halves, and the
@@ -78,15 +88,6 @@ pub(super) struct Scales<D: Dots> {
     pub(super) second: D::F,
     /// What is taken away from each element where [`Format::HAS_MIN`].
     pub(super) minimum: D::F,
-}
-
-/// Spreads vectors of two blocks, whose integers are whole bytes.
-#[inline(always)]
-fn spread_bytes<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>) {
-    for k in 0..FOURS {
-        to.put(dots, (0, k), square[k]);
-        to.put(dots, (1, k), square[FOURS + k]);
-    }
 }
 
 /// Returns some of the bytes.
@@ -134,18 +135,8 @@ impl Format for Q8_0 {
     }
 
     #[inline(always)]
-    fn spread<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>) {
-        spread_bytes(dots, square, to);
-    }
-
-    #[inline(always)]
     fn scales<D: Dots>(dots: D, group: &[u8]) -> Scales<D> {
-        let mut halves = [0; 16];
-        for (i, half) in halves.iter_mut().enumerate() {
-            *half = bits(group, 34 * i);
-        }
-        let scale = dots.widen(halves);
-        Scales { scale, second: scale, minimum: scale }
+        with_scale(dots, group, Self::FORMAT.block_bytes())
     }
 
     #[inline(always)]
@@ -199,13 +190,19 @@ impl Format for Q4_0 {
 
     #[inline(always)]
     fn scales<D: Dots>(dots: D, group: &[u8]) -> Scales<D> {
-        let mut halves = [0; 16];
-        for (i, half) in halves.iter_mut().enumerate() {
-            *half = bits(group, 18 * i);
-        }
-        let scale = dots.widen(halves);
-        Scales { scale, second: scale, minimum: scale }
+        with_scale(dots, group, Self::FORMAT.block_bytes())
     }
+}
+
+/// Returns the scales of blocks of so many bytes that begin with them.
+#[inline(always)]
+fn with_scale<D: Dots>(dots: D, group: &[u8], bytes: usize) -> Scales<D> {
+    let mut halves = [0; 16];
+    for (i, half) in halves.iter_mut().enumerate() {
+        *half = bits(group, bytes * i);
+    }
+    let scale = dots.widen(halves);
+    Scales { scale, second: scale, minimum: scale }
 }
 
 /// Returns the scales and minima of two blocks that begin with them, the second at `next`.
@@ -254,11 +251,6 @@ impl Format for Q4K {
     const HAS_MIN: bool = true;
 
     #[inline(always)]
-    fn offset<D: Dots>() -> i32 {
-        0
-    }
-
-    #[inline(always)]
     fn vectors<D: Dots>(dots: D, group: &[u8], half: usize) -> [D::B; 4] {
         let mut vectors = [dots.four([0; 4]); 4];
         for (i, vector) in vectors.iter_mut().enumerate() {
@@ -287,12 +279,12 @@ impl Format for Q4K {
 
     #[inline(always)]
     fn scales<D: Dots>(dots: D, group: &[u8]) -> Scales<D> {
-        with_minima(dots, group, 144)
+        with_minima(dots, group, Self::FORMAT.block_bytes())
     }
 
     #[inline(always)]
     fn scales_of_sixteen<D: Dots>(dots: D, groups: &[&[u8]; LANES]) -> [[D::F; LANES]; 3] {
-        with_minima_of_sixteen(dots, groups, 144)
+        with_minima_of_sixteen(dots, groups, Self::FORMAT.block_bytes())
     }
 }
 
@@ -303,11 +295,6 @@ impl Format for Q5K {
     const FORMAT: BlockFormat = BlockFormat::Q5K;
     const SPLIT: bool = false;
     const HAS_MIN: bool = true;
-
-    #[inline(always)]
-    fn offset<D: Dots>() -> i32 {
-        0
-    }
 
     #[inline(always)]
     fn vectors<D: Dots>(dots: D, group: &[u8], half: usize) -> [D::B; 4] {
@@ -330,18 +317,13 @@ impl Format for Q5K {
     }
 
     #[inline(always)]
-    fn spread<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>) {
-        spread_bytes(dots, square, to);
-    }
-
-    #[inline(always)]
     fn scales<D: Dots>(dots: D, group: &[u8]) -> Scales<D> {
-        with_minima(dots, group, 176)
+        with_minima(dots, group, Self::FORMAT.block_bytes())
     }
 
     #[inline(always)]
     fn scales_of_sixteen<D: Dots>(dots: D, groups: &[&[u8]; LANES]) -> [[D::F; LANES]; 3] {
-        with_minima_of_sixteen(dots, groups, 176)
+        with_minima_of_sixteen(dots, groups, Self::FORMAT.block_bytes())
     }
 }
 
@@ -376,11 +358,6 @@ impl Format for Q6K {
         let [even, odd] = dots.six_bits(part(block, 64 * at), part(block, 128 + 32 * at));
         // An array whose index is not known would lie in memory.
         if index.is_multiple_of(2) { even } else { odd }
-    }
-
-    #[inline(always)]
-    fn spread<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>) {
-        spread_bytes(dots, square, to);
     }
 
     #[inline(always)]
