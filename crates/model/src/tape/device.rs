@@ -4,6 +4,8 @@
 //! at a time; here sums over rows and columns are products with ones, which devices are good at.
 
 use candle_core::{D, Device, Result, Tensor};
+use candle_nn::ops::{layer_norm, rms_norm};
+use candle_nn::rotary_emb::rope_thd;
 
 use super::Tape;
 use crate::Error;
@@ -46,37 +48,59 @@ impl Tape {
         eps: f64,
     ) -> std::result::Result<Tensor, Error> {
         let is_centered = bias.is_some();
-        let mut centered = rows_of(x)?;
-        if is_centered {
-            centered = centered.broadcast_sub(&row_means(&centered)?)?;
-        }
-        let scale = (row_means(&centered.sqr()?)? + eps)?.sqrt()?.recip()?; // [rows, 1]
-        let normed = centered.broadcast_mul(&scale)?;
+        let rows = rows_of(x)?;
         let values = weight.tensor()?;
-        let mut out = normed.broadcast_mul(&values)?;
-        if let Some(bias) = bias {
-            out = out.broadcast_add(&bias.tensor()?)?;
-        }
+        let out = match bias {
+            Some(bias) => layer_norm(&rows, &values, &bias.tensor()?, eps as f32)?,
+            None => rms_norm(&rows, &values, eps as f32)?,
+        };
         let out = out.reshape(x.shape())?;
         let trained = [Some(weight), bias].map(|it| it.and_then(Weight::parameter).cloned());
         let parameters = trained.iter().flatten().cloned().collect();
         let shape = x.shape().clone();
         self.record_one(&[x], parameters, &out, move |gradients, dout| {
             let dout = rows_of(&dout)?;
+            let mut centered = rows;
+            if is_centered {
+                centered = centered.broadcast_sub(&row_means(&centered)?)?;
+            }
+            let scale = (row_means(&centered.sqr()?)? + eps)?.sqrt()?.recip()?; // [rows, 1]
             let [weight, bias] = &trained;
             if let Some(parameter) = weight {
-                gradients.add_tensor(parameter, &column_sums(&(&dout * &normed)?)?)?;
+                let sums = scale.t()?.matmul(&(&dout * &centered)?)?;
+                gradients.add_tensor(parameter, &sums)?;
             }
             if let Some(parameter) = bias {
                 gradients.add_tensor(parameter, &column_sums(&dout)?)?;
             }
             let dnormed = dout.broadcast_mul(&values)?;
-            let along = row_means(&(&dnormed * &normed)?)?;
-            let mut dx = (&dnormed - normed.broadcast_mul(&along)?)?;
+            let along = (row_means(&(&dnormed * &centered)?)? * scale.sqr()?)?;
+            let mut dx = (&dnormed - centered.broadcast_mul(&along)?)?;
             if is_centered {
                 dx = dx.broadcast_sub(&row_means(&dnormed)?)?;
             }
             Ok(vec![Some(dx.broadcast_mul(&scale)?.reshape(&shape)?)])
+        });
+        Ok(out)
+    }
+
+    /// Rotates heads by their positions' angles. `// [tokens, heads * dim]`, angles `[tokens, dim / 2]`
+    pub(super) fn dense_rope(
+        &self,
+        x: &Tensor,
+        (cos, sin): &(Tensor, Tensor),
+    ) -> std::result::Result<Tensor, Error> {
+        let rotated = |x: &Tensor, cos: &Tensor, sin: &Tensor| {
+            let (tokens, width) = x.dims2()?;
+            let dim = 2 * cos.dim(1)?;
+            let heads = x.contiguous()?.reshape((1, tokens, width / dim, dim))?;
+            rope_thd(&heads, cos, sin)?.reshape((tokens, width))
+        };
+        let out = rotated(x, cos, sin)?;
+        let (cos, sin) = (cos.clone(), sin.clone());
+        self.record_one(&[x], Vec::new(), &out, move |_, dout| {
+            // The transposed rotation is that by the negated angles.
+            Ok(vec![Some(rotated(&dout, &cos, &sin.neg()?)?)])
         });
         Ok(out)
     }

@@ -11,6 +11,9 @@ use crate::ops::{self, elements, plain, rows, written};
 use crate::parameter::Parameter;
 use crate::weights::Weight;
 
+/// The index of no row, which the framework takes for zeros.
+pub(super) const NO_ROW: u32 = u32::MAX;
+
 /// A kernel that gives the gradient of an input from the input and the gradient of the output.
 type Slope = fn(&[f32], &[f32], &mut [f32]);
 
@@ -157,7 +160,11 @@ impl Tape {
     }
 
     /// See [`ops::rope`].
-    pub(crate) fn rope(&self, x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor, Error> {
+    pub(crate) fn rope(&self, x: &Tensor, angles: &(Tensor, Tensor)) -> Result<Tensor, Error> {
+        if is_dense(x) {
+            return self.dense_rope(x, angles);
+        }
+        let (cos, sin) = angles;
         let out = ops::rope(x, cos, sin)?;
         let (cos, sin) = (cos.clone(), sin.clone());
         self.record_one(&[x], Vec::new(), &out, move |_, dout| {
@@ -241,11 +248,10 @@ impl Tape {
     pub(super) fn gather_rows(&self, x: &Tensor, rows: Vec<u32>) -> Result<Tensor, Error> {
         let (num_rows, count) = (x.dim(0)?, rows.len());
         // The gradient is gathered as well: adding rows up at their places is slow on a device.
-        let (mut origin, mut is_taken) = (vec![0_u32; num_rows], vec![0_f32; num_rows]);
+        let mut origin = vec![NO_ROW; num_rows];
         for (from, to) in rows.iter().enumerate() {
-            let to = *to as usize;
-            if let (Some(origin), Some(is_taken)) = (origin.get_mut(to), is_taken.get_mut(to)) {
-                (*origin, *is_taken) = (from as u32, 1.0);
+            if let Some(origin) = origin.get_mut(*to as usize) {
+                *origin = from as u32;
             }
         }
         let rows = Tensor::from_vec(rows, count, x.device())?;
@@ -253,9 +259,7 @@ impl Tape {
         let device = x.device().clone();
         self.record_one(&[x], Vec::new(), &out, move |_, dout| {
             let origin = Tensor::from_vec(origin, num_rows, &device)?;
-            let is_taken = Tensor::from_vec(is_taken, (num_rows, 1), &device)?;
-            let dx = dout.contiguous()?.index_select(&origin, 0)?.broadcast_mul(&is_taken)?;
-            Ok(vec![Some(dx)])
+            Ok(vec![Some(dout.contiguous()?.index_select(&origin, 0)?)])
         });
         Ok(out)
     }

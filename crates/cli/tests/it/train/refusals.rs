@@ -52,7 +52,7 @@ fn a_dry_run_prints_a_recipe_and_figures_and_writes_nothing() {
     let said = aki(place.args(&["--dry-run"])).success();
     for line in [
         "# phase        captions: 6 steps of 4 samples in each process\n",
-        "# parameters   2,784,482 trained, 1,600,480 frozen\n",
+        "# parameters   3,669,986 trained, 1,600,480 frozen\n",
     ] {
         assert!(said.contains(line), "{said}");
     }
