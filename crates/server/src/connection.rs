@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tower_service::Service;
 
 /// The wait after a failure that has to do with the machine, such as too many open files.
@@ -24,14 +25,20 @@ pub struct ConnectionLimits {
     pub max_connections: usize,
     /// The longest that one may take for the head of a request, or be without one.
     pub head_time: Duration,
+    /// The longest that one may take nothing of an answer that waits for it.
+    pub write_time: Duration,
 }
 
 impl Default for ConnectionLimits {
-    /// Returns a thousand connections and a minute.
+    /// Returns a thousand connections and a minute for either.
     fn default() -> Self {
-        Self { max_connections: 1024, head_time: Duration::from_mins(1) }
+        let minute = Duration::from_mins(1);
+        Self { max_connections: 1024, head_time: minute, write_time: minute }
     }
 }
+
+/// A connection that fails if what is written to it is not taken for too long.
+type Patient = Pin<Box<TimeoutStream<TcpStream>>>;
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +96,7 @@ fn connection(
     router: Router,
     limits: ConnectionLimits,
 ) -> hyper::server::conn::http1::Connection<
-    TokioIo<TcpStream>,
+    TokioIo<Patient>,
     impl hyper::service::Service<
         hyper::Request<hyper::body::Incoming>,
         Response = axum::response::Response,
@@ -104,8 +111,10 @@ fn connection(
         request.extensions_mut().insert(Peer(peer));
         router.clone().call(request)
     });
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.write_time));
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_time)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Box::pin(stream)), service)
 }

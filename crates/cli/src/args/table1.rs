@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::device::DeviceArg;
+
 use super::{ComputeArgs, ModelArgs, PolicyArgs, WorldSize};
 
 /// Trains the rows of the paper's Table 1 in miniature, and reports what came out.
@@ -40,6 +42,10 @@ pub(crate) struct Table1Args {
     /// The model whose vision encoder every row starts with: a directory, a run, or `miniature`
     #[arg(long, value_name = "MODEL", default_value = "miniature")]
     pub(crate) encoder: String,
+    /// Take connector, embeddings and head over from --encoder's model too, as from a run of
+    /// recipes/miniature/connector.toml, so that only the decoder's layers start at random
+    #[arg(long, conflicts_with = "vision_tokens")]
+    pub(crate) connector: bool,
     /// The layers of the decoder; those of --encoder's model if left out
     #[arg(long, value_name = "N")]
     pub(crate) layers: Option<usize>,
@@ -52,6 +58,12 @@ pub(crate) struct Table1Args {
     /// How many pictures the linear probe learns from; a quarter more are kept to test it
     #[arg(long, value_name = "N", default_value_t = 800)]
     pub(crate) pictures: usize,
+    /// Change every row's recipe, as in compute.precision=bf16; may be given several times
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// What computes: cpu, cuda, cuda:N, metal or metal:N
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: DeviceArg,
     /// How many models are trained at once; one for each processor if left out
     #[arg(long, value_name = "N")]
     pub(crate) processes: Option<usize>,

@@ -25,6 +25,7 @@ use self::plan::{Measured, Plan, PlannedRow, Sizes};
 use self::results::Results;
 use self::rows::{Row, RunOf};
 use crate::args::{Table1Args, WorldSize};
+use crate::device::DeviceArg;
 use crate::environment::Environment;
 use crate::interrupt::Interrupt;
 use crate::load::Model;
@@ -106,6 +107,12 @@ impl Work<'_> {
     fn threads(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         (cores / self.processes()).max(1)
+    }
+
+    /// Returns what says what a process computes with.
+    fn compute(&self) -> Vec<String> {
+        let (threads, device) = (self.threads().to_string(), self.args.device.to_string());
+        words(["--threads", &threads, "--device", &device])
     }
 
     /// Makes the world and the models to start with, as far as they are not there.
@@ -250,7 +257,8 @@ impl Work<'_> {
             share,
             world: &self.world(),
             start: &self.start_of(if steps.is_some() { 1 } else { cell.seed }),
-            features: &features,
+            // A device makes them anew in less time than they take to be sent to it.
+            features: (self.args.device == DeviceArg::Cpu).then_some(features.as_path()),
         };
         let mut recipe = row.recipe(&run)?;
         for phase in &mut recipe.phases {
@@ -265,7 +273,7 @@ impl Work<'_> {
         let (recipe, trained) = (cell.recipe(), cell.trained());
         let mut line = words(["train", &recipe.display().to_string(), "--output"]);
         line.push(trained.display().to_string());
-        line.extend(words(["--threads", &self.threads().to_string()]));
+        line.extend(self.compute());
         if trained.is_dir() {
             line.push("--resume".to_owned());
         }
@@ -279,7 +287,7 @@ impl Work<'_> {
         line.extend(words(["--output", &path(&cell.answers()), "--limit", &limit.to_string()]));
         line.extend(words(["--attention", policy, "--max-new-tokens", MAX_NEW_TOKENS]));
         line.extend(words(["--original-images", "--wrong", "20"]));
-        line.extend(words(["--threads", &self.threads().to_string()]));
+        line.extend(self.compute());
         if text_first {
             line.push("--text-first".to_owned());
         }
@@ -291,7 +299,7 @@ impl Work<'_> {
         let mut line = words(["probe", "--model", &path(&cell.trained())]);
         line.extend(words(["--attention", &planned.policy, "--output", &path(&cell.probe())]));
         line.extend(words(["--pictures", &self.args.pictures.to_string()]));
-        line.extend(words(["--threads", &self.threads().to_string()]));
+        line.extend(self.compute());
         if planned.text_first {
             line.push("--text-first".to_owned());
         }

@@ -79,6 +79,10 @@ pub(super) struct Plan {
     pub(super) questions: usize,
     pub(super) pictures: usize,
     pub(super) encoder: String,
+    #[serde(default)]
+    pub(super) connector: bool,
+    #[serde(default)]
+    pub(super) sets: Vec<String>,
     pub(super) layers: usize,
     pub(super) vision_tokens: usize,
     pub(super) parameters: u64,
@@ -144,6 +148,8 @@ impl Plan {
             questions: args.questions,
             pictures: args.pictures,
             encoder: args.encoder.clone(),
+            connector: args.connector,
+            sets: args.sets.clone(),
             layers: sizes.layers,
             vision_tokens: sizes.vision_tokens,
             parameters: sizes.parameters,
@@ -178,6 +184,8 @@ impl Plan {
             ("questions", self.questions.to_string(), args.questions.to_string()),
             ("pictures", self.pictures.to_string(), args.pictures.to_string()),
             ("encoder", self.encoder.clone(), args.encoder.clone()),
+            ("connector", self.connector.to_string(), args.connector.to_string()),
+            ("set", self.sets.join(" "), args.sets.join(" ")),
             (
                 "rows",
                 names(&mut self.rows.iter().map(|row| &row.name)),

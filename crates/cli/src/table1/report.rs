@@ -66,8 +66,8 @@ fn introduction(results: &Results) -> Block {
     let all = plan.rows.len() as u64 * plan.seeds;
     Block::Text(format!(
         "{finished} of {all} runs are finished: {} rows, {} seeds each, planned for {} hours. Every run has \
-         {} parameters ({} decoder layers, {} vision tokens), begins with the vision encoder of `{}`, \
-         frozen, and everything else from the same random numbers in every row of a seed. Every phase \
+         {} parameters ({} decoder layers, {} vision tokens), begins with {} of `{}`, \
+         the encoder frozen, and everything else from the same random numbers in every row of a seed. Every phase \
          of a kind has the same data and the same number of steps: {:.1} % of the recipes'. Everything \
          below was computed from the logs in the run's folder.",
         plan.rows.len(),
@@ -76,6 +76,11 @@ fn introduction(results: &Results) -> Block {
         plan.parameters,
         plan.layers,
         plan.vision_tokens,
+        if plan.connector {
+            "vision encoder, connector, embeddings and head"
+        } else {
+            "the vision encoder"
+        },
         plan.encoder,
         100.0 * plan.share,
     ))

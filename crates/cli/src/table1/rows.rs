@@ -46,8 +46,8 @@ pub(super) struct Row {
 }
 
 impl Row {
-    fn parse((name, label): (&str, &str), text: &str) -> Result<Self> {
-        let recipe = Recipe::parse(text, name, &[])?;
+    fn parse((name, label): (&str, &str), text: &str, sets: &[String]) -> Result<Self> {
+        let recipe = Recipe::parse(text, name, sets)?;
         Ok(Self { name: name.to_owned(), label: label.to_owned(), recipe })
     }
 
@@ -79,7 +79,7 @@ impl Row {
         let mut recipe = self.recipe.resolve()?.0;
         recipe.seed = run.seed;
         recipe.model.init = run.start.display().to_string();
-        recipe.compute.feature_cache = Some(run.features.to_owned());
+        recipe.compute.feature_cache = run.features.map(Path::to_owned);
         let world = run.world.display().to_string();
         for phase in &mut recipe.phases {
             if let Some(schedule) = &mut phase.schedule {
@@ -109,8 +109,8 @@ pub(super) struct RunOf<'a> {
     pub(super) world: &'a Path,
     /// The model that it starts with.
     pub(super) start: &'a Path,
-    /// Where features of the vision encoder are kept.
-    pub(super) features: &'a Path,
+    /// Where features of the vision encoder are kept, if they are.
+    pub(super) features: Option<&'a Path>,
 }
 
 /// Returns how many steps a share of them is.
@@ -126,8 +126,11 @@ pub(super) fn share_of(steps: u64, share: f64) -> u64 {
 /// If there is no such row, or a recipe is not valid.
 pub(super) fn rows(args: &Table1Args) -> Result<Vec<Row>> {
     let all = match &args.recipes {
-        None => PAPER.iter().map(|(name, label, text)| Row::parse((name, label), text)).collect(),
-        Some(folder) => of_folder(folder),
+        None => PAPER
+            .iter()
+            .map(|(name, label, text)| Row::parse((name, label), text, &args.sets))
+            .collect(),
+        Some(folder) => of_folder(folder, &args.sets),
     }?;
     for name in &args.rows {
         if !all.iter().any(|row| row.name == *name) {
@@ -141,7 +144,7 @@ pub(super) fn rows(args: &Table1Args) -> Result<Vec<Row>> {
 }
 
 /// Reads every recipe of a folder: the paper's rows in the paper's order, then the others by name.
-fn of_folder(folder: &Path) -> Result<Vec<Row>> {
+fn of_folder(folder: &Path, sets: &[String]) -> Result<Vec<Row>> {
     let read = || format!("cannot read `{}`", folder.display());
     let mut rows = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(read)? {
@@ -154,7 +157,7 @@ fn of_folder(folder: &Path) -> Result<Vec<Row>> {
         let label = place.map_or(name.as_str(), |at| PAPER[at].1);
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read `{}`", path.display()))?;
-        rows.push((place.unwrap_or(PAPER.len()), Row::parse((&name, label), &text)?));
+        rows.push((place.unwrap_or(PAPER.len()), Row::parse((&name, label), &text, sets)?));
     }
     if rows.is_empty() {
         return Err(Failure::new(format!("`{}` holds no recipes", folder.display())).into());
@@ -169,7 +172,7 @@ mod tests {
     use train::recipe::StageKind;
 
     fn paper() -> Vec<Row> {
-        let parse = |(name, label, text): &Paper| Row::parse((name, label), text).unwrap();
+        let parse = |(name, label, text): &Paper| Row::parse((name, label), text, &[]).unwrap();
         PAPER.iter().map(parse).collect()
     }
 
@@ -212,12 +215,12 @@ mod tests {
             share: 0.01,
             world: Path::new("a/world"),
             start: Path::new("start"),
-            features: Path::new("features"),
+            features: Some(Path::new("features")),
         };
         let (recipe, phases) = paper()[7].recipe(&run).unwrap().resolve().unwrap();
         assert_eq!((recipe.seed, recipe.model.init.as_str()), (7, "start"));
         assert_eq!((phases[0].schedule.steps, phases[0].schedule.warmup_steps), (60, 6));
-        assert_eq!(phases[0].data[0].shards[0], "a/world/facts");
+        assert_eq!(phases[0].data[0].shards[0], "a/world/lessons");
         assert_eq!(phases[1].data[0].images.as_deref(), Some(Path::new("a/world/coco/train2014")));
     }
 }

@@ -1,5 +1,5 @@
-//! What every row of a seed starts with: a vision encoder that was trained, and for the rest random
-//! numbers.
+//! What every row of a seed starts with: a vision encoder, and if so wished a connector, that was
+//! trained, and for the rest random numbers.
 
 use std::fs;
 use std::path::Path;
@@ -17,6 +17,8 @@ use crate::{files, init};
 
 /// The tensors that are taken over.
 const ENCODER: &str = "vision_encoder.";
+/// Those that are random in any case.
+const LAYERS: &str = "lang_model.model.layers.";
 
 /// Writes the model of a seed, if it is not there yet.
 ///
@@ -36,7 +38,8 @@ pub(super) fn write(
     let config = sized(&model.config()?, args)?;
     let weights = model.checkpoint()?;
     let tensors = config.tensor_shapes().into_iter().map(|(name, shape)| {
-        let tensor = if name.starts_with(ENCODER) {
+        let is_taken = name.starts_with(ENCODER) || args.connector && !name.starts_with(LAYERS);
+        let tensor = if is_taken {
             let found = weights.tensor(&name);
             let found =
                 found.with_context(|| format!("`{}` has no tensor `{name}`", args.encoder))?;

@@ -12,6 +12,9 @@ use miniature::{Error, Observer, Size, Summary, WorldConfig, generate};
 
 /// The digest of the names and bytes of all files of a tiny world.
 const PINNED: &str = "4651097deb328e58d9e563b2c46a13250072c5a3a4e022b4f3c736cae2bd4d72";
+/// That of another seed, with pictures of another size.
+const OTHER: (u64, usize, &str) =
+    (7, 101, "25a2e94bea582e303d7263dc8cd32dd5699b45a0b90af2862516c99aa52634ab");
 
 /// Watches nothing.
 pub(crate) struct Nobody;
@@ -68,6 +71,26 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
+/// Returns the digest of the names and bytes of files.
+fn digest(files: &BTreeMap<String, Vec<u8>>) -> String {
+    let mut digest = Sha256::new();
+    for (name, bytes) in files {
+        digest.update(name.replace('\\', "/"));
+        digest.update(bytes);
+    }
+    format!("{:x}", digest.finalize())
+}
+
+#[test]
+fn a_seed_and_a_size_give_the_same_bytes_every_time() {
+    let (seed, image_size, pinned) = OTHER;
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = WorldConfig { image_size, ..config(folder.path(), seed) };
+    generate(&config, &Nobody).expect("a world can be written");
+    let found = digest(&files(folder.path()));
+    assert_eq!(found, pinned, "other bytes need another VERSION in write/mod.rs");
+}
+
 #[test]
 fn the_number_of_threads_changes_nothing_and_a_stopped_world_is_gone_on_with() {
     let folders = [0; 3].map(|_| tempfile::tempdir().expect("a folder"));
@@ -75,13 +98,7 @@ fn the_number_of_threads_changes_nothing_and_a_stopped_world_is_gone_on_with() {
     assert_eq!(one, write(folders[1].path(), 4));
     let whole = files(folders[0].path());
     assert!(whole == files(folders[1].path()), "the bytes differ");
-    let mut digest = Sha256::new();
-    for (name, bytes) in &whole {
-        digest.update(name.replace('\\', "/"));
-        digest.update(bytes);
-    }
-    let digest = format!("{:x}", digest.finalize());
-    assert_eq!(digest, PINNED, "other bytes need another VERSION in write/mod.rs");
+    assert_eq!(digest(&whole), PINNED, "other bytes need another VERSION in write/mod.rs");
 
     let stopped = generate(&config(folders[2].path(), 1), &Impatient(0.into()));
     assert!(matches!(stopped, Err(Error::Interrupted)));

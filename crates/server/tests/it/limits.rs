@@ -85,6 +85,30 @@ fn a_connection_that_says_nothing_or_half_a_head_is_closed() {
 }
 
 #[test]
+fn a_connection_that_takes_nothing_of_its_answers_is_closed() {
+    let limits = ConnectionLimits { write_time: SOON, ..ConnectionLimits::default() };
+    serve_within(limits, model(4), Options::default(), |address, _| async move {
+        let request = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n";
+        let answers = |text: &str| text.matches("HTTP/1.1 200 OK").count();
+        // More than the buffers between the two can hold.
+        let asked = 1000;
+        let mut stream = connect(&address, &request.repeat(asked)).await;
+        tokio::time::sleep(3 * SOON).await;
+        let mut text = Vec::new();
+        // It may end with what a connection says that was given up.
+        let _ = timeout(LATE, stream.read_to_end(&mut text)).await.expect("it is closed");
+        let found = answers(&String::from_utf8_lossy(&text));
+        assert!(found < asked, "{found} answers were kept for a client that took none");
+
+        // One that is slow is not.
+        let closing = request.replacen("host: x", "host: x\r\nconnection: close", 1);
+        let mut stream = connect(&address, &(request.repeat(2) + &closing)).await;
+        tokio::time::sleep(3 * SOON).await;
+        assert_eq!(answers(&rest(&mut stream).await), 3);
+    });
+}
+
+#[test]
 fn connections_beyond_the_most_wait_to_be_accepted() {
     let limits = ConnectionLimits { max_connections: 2, ..ConnectionLimits::default() };
     serve_within(limits, model(4), Options::default(), |address, _| async move {
