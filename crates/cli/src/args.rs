@@ -399,6 +399,10 @@ pub(crate) struct TrainArgs {
     /// Go on with the run in the directory, from its newest complete checkpoint
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Begin after another run, or one of its checkpoints, whose recipe has the first phases of this
+    /// one and is done with some of them
+    #[arg(long, value_name = "RUN")]
+    pub(crate) after: Option<PathBuf>,
     /// Change the recipe, as in schedule.lr=1e-5 or data.0.weight=2; may be given several times
     #[arg(long, value_name = "PATH=VALUE", action = ArgAction::Append)]
     pub(crate) set: Vec<String>,
@@ -407,7 +411,7 @@ pub(crate) struct TrainArgs {
     pub(crate) dry_run: bool,
     /// Train the steps of a golden set: `train_curve.json` and what lies beside it
     #[arg(long, value_name = "DIR", group = "what")]
-    #[arg(conflicts_with_all = ["output", "resume", "set", "dry_run"])]
+    #[arg(conflicts_with_all = ["output", "resume", "after", "set", "dry_run"])]
     pub(crate) golden: Option<PathBuf>,
     /// Print one JSON object at the end
     #[arg(long, conflicts_with = "dry_run")]

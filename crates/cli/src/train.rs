@@ -105,6 +105,9 @@ fn train(
     let mut learner = learner::load((&origin, from.as_ref()), request, (group.rank(), device))?;
     // Only now: what could not even start leaves nothing behind.
     let _lock = if is_first { Some(run::begin(directory, recipe)?) } else { None };
+    if let Some(from) = from.as_ref().filter(|_| is_first && args.after.is_some()) {
+        run::inherit(directory, from)?;
+    }
     group.barrier()?;
     let job = Job {
         directory,
@@ -134,14 +137,24 @@ fn start(request: &Request, args: &TrainArgs, is_first: bool) -> Result<Option<F
     } else if is_first {
         run::vacant(directory)?;
     }
-    if recipe.model.start != train::recipe::Start::SftResume {
+    let is_elsewhere = recipe.model.start == train::recipe::Start::SftResume;
+    if args.after.is_none() && !is_elsewhere {
         return Ok(None);
     }
     if recipe.lora.is_some() {
         let failure = Failure::new("a run with `lora` cannot go on in another directory");
         return Err(failure.hint("--resume goes on with it in its own").into());
     }
-    let found = run::checkpoint_at(recipe.model.init.as_ref())?;
-    run::check(&found, recipe)?;
+    let Some(after) = &args.after else {
+        let found = run::checkpoint_at(recipe.model.init.as_ref())?;
+        run::check(&found, recipe)?;
+        return Ok(Some(found));
+    };
+    let found = run::checkpoint_at(after)?;
+    run::check_first_phases(&found, recipe)?;
+    if found.state.phase >= request.phases.len() {
+        let message = format!("`{}` has learned all of this recipe", after.display());
+        return Err(Failure::new(message).hint("it is the model that is asked for").into());
+    }
     Ok(Some(found))
 }

@@ -86,13 +86,26 @@ impl Cell {
     /// # Errors
     /// If it fails, or is interrupted.
     pub(super) fn part(&self, what: &str, work: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        self.part_after(what, 0.0, work)
+    }
+
+    /// Does a part that goes on with something, which took some seconds that are counted in.
+    ///
+    /// # Errors
+    /// If it fails, or is interrupted.
+    pub(super) fn part_after(
+        &self,
+        what: &str,
+        seconds: f64,
+        work: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
         if self.finished(what).is_some() {
             return Ok(());
         }
         let start = Instant::now();
         work(&self.log())?;
         // Of a part that was interrupted these are the seconds since it went on.
-        let done = Done { seconds: start.elapsed().as_secs_f64() };
+        let done = Done { seconds: seconds + start.elapsed().as_secs_f64() };
         self.put(&self.done(what), &(serde_json::to_string(&done)? + "\n"))
     }
 }
@@ -165,20 +178,19 @@ fn outcome(
     Err(Failure::new(message).hint(hint).into())
 }
 
-/// Does every task, so many at once, each with the number of the process that does it. The first
-/// failure ends it after the tasks under way.
+/// Does every task, so many at once. The first failure ends it after the tasks under way.
 ///
 /// # Errors
 /// If a task fails.
 pub(super) fn all<T: Sync>(
     tasks: &[T],
     processes: usize,
-    work: impl Fn(&T, usize) -> Result<()> + Sync,
+    work: impl Fn(&T) -> Result<()> + Sync,
 ) -> Result<()> {
     let next = Mutex::new((tasks.iter(), None));
     let lock = || next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     std::thread::scope(|scope| {
-        for slot in 0..processes.min(tasks.len()) {
+        for _ in 0..processes.min(tasks.len()) {
             let (lock, work) = (&lock, &work);
             scope.spawn(move || {
                 loop {
@@ -187,7 +199,7 @@ pub(super) fn all<T: Sync>(
                         if next.1.is_some() { None } else { next.0.next() }
                     };
                     let Some(task) = task else { break };
-                    if let Err(error) = work(task, slot) {
+                    if let Err(error) = work(task) {
                         lock().1.get_or_insert(error);
                     }
                 }
@@ -217,12 +229,12 @@ mod tests {
     #[test]
     fn after_a_failure_no_further_task_is_begun() {
         let done = Mutex::new(Vec::new());
-        let result = all(&[1, 2, 3, 4], 1, |task, slot| {
-            done.lock().unwrap().push((*task, slot));
+        let result = all(&[1, 2, 3, 4], 1, |task| {
+            done.lock().unwrap().push(*task);
             anyhow::ensure!(*task != 2, "task 2");
             Ok(())
         });
         assert_eq!(result.unwrap_err().to_string(), "task 2");
-        assert_eq!(*done.lock().unwrap(), [(1, 0), (2, 0)]);
+        assert_eq!(*done.lock().unwrap(), [1, 2]);
     }
 }

@@ -18,14 +18,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use engine::CancelToken;
+use train::recipe::Recipe;
 use train::run::StepMetrics;
 
 use self::cells::{Cell, MAX_NEW_TOKENS, call};
 use self::plan::{Measured, Plan, PlannedRow, Sizes};
 use self::results::Results;
-use self::rows::{Row, RunOf};
+use self::rows::{Row, RunOf, Stretch, before, stretches};
 use crate::args::{Table1Args, WorldSize};
-use crate::device::DeviceArg;
 use crate::environment::Environment;
 use crate::interrupt::Interrupt;
 use crate::load::Model;
@@ -149,10 +149,15 @@ impl Work<'_> {
                 .with_context(|| format!("cannot remove `{}`", folder.display()))?;
         }
         let cell = |number: usize| Cell::new(&folder, &row.name, number as u64 + 1);
-        cells::all(&trials, processes, |number, slot| {
+        cells::all(&trials, processes, |number| {
             let cell = cell(*number);
-            self.write_recipe(row, &cell, (1.0, slot), Some(MEASURED.0))?;
-            cell.part("train", |log| call(&self.train(&cell), log, &self.cancel))?;
+            let mut recipe = self.recipe(row, &cell, 1.0, usize::MAX)?;
+            recipe.model.init = self.start_of(1).display().to_string();
+            for schedule in recipe.phases.iter_mut().filter_map(|phase| phase.schedule.as_mut()) {
+                (schedule.steps, schedule.warmup_steps) = (MEASURED.0, 1);
+            }
+            cell.put(&cell.recipe(), &recipe.to_toml()?)?;
+            cell.part("train", |log| call(&self.train(&cell, None), log, &self.cancel))?;
             let (policy, text_first) = row.asked()?;
             let ask = self.ask(&cell, (&policy, text_first), ASKED);
             cell.part("eval", |log| {
@@ -217,63 +222,88 @@ impl Work<'_> {
         Ok(Measured { captions, instructions, answer, spent: self.start.elapsed().as_secs_f64() })
     }
 
-    /// Does every run, seed after seed, so that what is finished early compares.
+    /// Does every run, seed after seed, so that what is finished early compares; what several rows
+    /// begin with is done before them, and once.
     fn all(&self, plan: &Plan) -> Result<()> {
-        let mut tasks = Vec::new();
-        for seed in 1..=plan.seeds {
-            for (row, planned) in self.rows.iter().zip(&plan.rows) {
-                tasks.push((row, planned, Cell::new(&self.args.output, &row.name, seed)));
+        let all = stretches(self.rows);
+        let depth = |stretch: &Stretch| {
+            let next = |at: &Stretch| before(self.rows, &all, *at);
+            std::iter::successors(next(stretch), next).count()
+        };
+        let deepest = all.iter().map(depth).max().unwrap_or(0);
+        let bar = progress::things("runs", all.len() as u64 * plan.seeds);
+        for level in 0..=deepest {
+            let mut tasks = Vec::new();
+            for seed in 1..=plan.seeds {
+                let of_level = all.iter().filter(|stretch| depth(stretch) == level);
+                tasks.extend(of_level.map(|stretch| (*stretch, seed)));
             }
-        }
-        let bar = progress::things("runs", tasks.len() as u64);
-        cells::all(&tasks, plan.processes, |(row, planned, cell), slot| {
-            self.write_recipe(row, cell, (plan.share, slot), None)?;
-            cell.part("train", |log| call(&self.train(cell), log, &self.cancel))?;
-            let asked = (planned.policy.as_str(), planned.text_first);
-            cell.part("eval", |log| {
-                call(&self.ask(cell, asked, plan.questions), log, &self.cancel)
+            cells::all(&tasks, plan.processes, |(stretch, seed)| {
+                let first = before(self.rows, &all, *stretch).map(|first| self.cell(first, *seed));
+                self.one(plan, (*stretch, *seed), first.as_ref())?;
+                bar.inc(1);
+                let label = &self.rows[stretch.row].label;
+                if stretch.is_whole {
+                    bar.suspend(|| output::note(&format!("{label}, seed {seed}: finished")));
+                }
+                Ok(())
             })?;
-            cell.part("probe", |log| call(&self.probe(cell, planned), log, &self.cancel))?;
-            bar.inc(1);
-            bar.suspend(|| output::note(&format!("{}, seed {}: finished", row.label, cell.seed)));
-            Ok(())
-        })?;
+        }
         bar.finish_and_clear();
         Ok(())
     }
 
-    /// Writes the recipe of a run beside it.
-    fn write_recipe(
+    /// Returns where a stretch of a row is.
+    fn cell(&self, stretch: Stretch, seed: u64) -> Cell {
+        let name = &self.rows[stretch.row].name;
+        if stretch.is_whole {
+            return Cell::new(&self.args.output, name, seed);
+        }
+        let name = format!("{name}-{}", stretch.num_phases);
+        Cell::new(&self.args.output.join("shared"), &name, seed)
+    }
+
+    /// Trains a stretch after `first`, asks and probes it if it is a whole row.
+    fn one(
         &self,
-        row: &Row,
-        cell: &Cell,
-        (share, slot): (f64, usize),
-        steps: Option<u64>,
+        plan: &Plan,
+        (stretch, seed): (Stretch, u64),
+        first: Option<&Cell>,
     ) -> Result<()> {
-        // Features are kept by what they are of; only, two processes must not write one file.
-        let features = self.args.output.join("features").join(slot.to_string());
+        let (row, planned) = (&self.rows[stretch.row], &plan.rows[stretch.row]);
+        let cell = self.cell(stretch, seed);
+        let run = self.recipe(row, &cell, plan.share, stretch.num_phases)?;
+        cell.put(&cell.recipe(), &run.to_toml()?)?;
+        let earlier = first.and_then(|it| it.finished("train")).map_or(0.0, |done| done.seconds);
+        let line = self.train(&cell, first);
+        cell.part_after("train", earlier, |log| call(&line, log, &self.cancel))?;
+        if !stretch.is_whole {
+            return Ok(());
+        }
+        let asked = (planned.policy.as_str(), planned.text_first);
+        cell.part("eval", |log| call(&self.ask(&cell, asked, plan.questions), log, &self.cancel))?;
+        cell.part("probe", |log| call(&self.probe(&cell, planned), log, &self.cancel))
+    }
+
+    /// Returns the recipe of a run.
+    fn recipe(&self, row: &Row, cell: &Cell, share: f64, num_phases: usize) -> Result<Recipe> {
         let run = RunOf {
             seed: cell.seed,
             share,
             world: &self.world(),
-            start: &self.start_of(if steps.is_some() { 1 } else { cell.seed }),
-            // A device makes them anew in less time than they take to be sent to it.
-            features: (self.args.device == DeviceArg::Cpu).then_some(features.as_path()),
+            start: &self.start_of(cell.seed),
         };
-        let mut recipe = row.recipe(&run)?;
-        for phase in &mut recipe.phases {
-            if let (Some(schedule), Some(steps)) = (&mut phase.schedule, steps) {
-                (schedule.steps, schedule.warmup_steps) = (steps, 1);
-            }
-        }
-        cell.put(&cell.recipe(), &recipe.to_toml()?)
+        row.recipe(&run, num_phases)
     }
 
-    fn train(&self, cell: &Cell) -> Vec<String> {
+    fn train(&self, cell: &Cell, first: Option<&Cell>) -> Vec<String> {
         let (recipe, trained) = (cell.recipe(), cell.trained());
         let mut line = words(["train", &recipe.display().to_string(), "--output"]);
         line.push(trained.display().to_string());
         line.extend(self.compute());
+        if let Some(first) = first {
+            line.extend(words(["--after", &first.trained().display().to_string()]));
+        }
         if trained.is_dir() {
             line.push("--resume".to_owned());
         }

@@ -59,6 +59,12 @@ impl Row {
         Ok(self.recipe.resolve()?.1)
     }
 
+    /// Returns how many phases it begins with are those of another row too.
+    fn num_shared(&self, other: &Self) -> usize {
+        let pairs = self.recipe.phases.iter().zip(&other.recipe.phases);
+        pairs.take_while(|(own, other)| own == other).count()
+    }
+
     /// Returns how the row is asked: the policy, and whether the text comes first, as the last thing
     /// that it learned.
     ///
@@ -71,15 +77,15 @@ impl Row {
         Ok((last.stage.attention.name().to_owned(), text_first))
     }
 
-    /// Returns the recipe of one run: `share` of its steps in every phase.
+    /// Returns the recipe of one run: `share` of its steps in each of its first `num_phases` phases.
     ///
     /// # Errors
     /// If the recipe lacks something.
-    pub(super) fn recipe(&self, run: &RunOf<'_>) -> Result<Recipe> {
+    pub(super) fn recipe(&self, run: &RunOf<'_>, num_phases: usize) -> Result<Recipe> {
         let mut recipe = self.recipe.resolve()?.0;
+        recipe.phases.truncate(num_phases);
         recipe.seed = run.seed;
         recipe.model.init = run.start.display().to_string();
-        recipe.compute.feature_cache = run.features.map(Path::to_owned);
         let world = run.world.display().to_string();
         for phase in &mut recipe.phases {
             if let Some(schedule) = &mut phase.schedule {
@@ -98,6 +104,62 @@ impl Row {
     }
 }
 
+/// Something to be trained: the first phases of a row, all of them or those that other rows begin
+/// with too and that are trained once for all of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    /// The first of the rows that begin with it, by its place.
+    pub(super) row: usize,
+    /// How many phases it has.
+    pub(super) num_phases: usize,
+    /// Whether the row ends with it.
+    pub(super) is_whole: bool,
+}
+
+/// Returns what is trained for rows, shorter stretches first.
+pub(super) fn stretches(rows: &[Row]) -> Vec<Stretch> {
+    let whole = |at: usize| rows[at].recipe.phases.len();
+    let mut found = Vec::new();
+    for row in 0..rows.len() {
+        found.push(Stretch { row, num_phases: whole(row), is_whole: true });
+        for other in row + 1..rows.len() {
+            let num_phases = rows[row].num_shared(&rows[other]);
+            for num_phases in 1..=num_phases {
+                let (first, at_end) = canonical(rows, row, num_phases);
+                let stretch = Stretch { row: first, num_phases, is_whole: at_end };
+                if !found.contains(&stretch) {
+                    found.push(stretch);
+                }
+            }
+        }
+    }
+    found.sort_by_key(|stretch| stretch.num_phases);
+    found
+}
+
+/// Returns what the first phases of a row are known as: the row that has no others, if there is one,
+/// else the first that begins with them.
+fn canonical(rows: &[Row], row: usize, num_phases: usize) -> (usize, bool) {
+    let has = |at: &usize| *at == row || rows[row].num_shared(&rows[*at]) >= num_phases;
+    let sharing: Vec<usize> = (0..rows.len()).filter(has).collect();
+    let whole = sharing.iter().find(|at| rows[**at].recipe.phases.len() == num_phases);
+    let first = whole.or(sharing.first()).copied().unwrap_or(row);
+    (first, whole.is_some())
+}
+
+/// Returns the longest stretch that another begins with and that is trained on its own.
+pub(super) fn before(rows: &[Row], all: &[Stretch], stretch: Stretch) -> Option<Stretch> {
+    let is_first = |other: &&Stretch| {
+        let shared = if other.row == stretch.row {
+            stretch.num_phases
+        } else {
+            rows[stretch.row].num_shared(&rows[other.row])
+        };
+        other.num_phases < stretch.num_phases && other.num_phases <= shared
+    };
+    all.iter().filter(is_first).max_by_key(|other| other.num_phases).copied()
+}
+
 /// What a run adds to its row's recipe.
 #[derive(Debug)]
 pub(super) struct RunOf<'a> {
@@ -109,8 +171,6 @@ pub(super) struct RunOf<'a> {
     pub(super) world: &'a Path,
     /// The model that it starts with.
     pub(super) start: &'a Path,
-    /// Where features of the vision encoder are kept, if they are.
-    pub(super) features: Option<&'a Path>,
 }
 
 /// Returns how many steps a share of them is.
@@ -209,15 +269,34 @@ mod tests {
     }
 
     #[test]
-    fn a_run_has_a_share_of_the_steps_and_its_own_world() {
-        let run = RunOf {
-            seed: 7,
-            share: 0.01,
-            world: Path::new("a/world"),
-            start: Path::new("start"),
-            features: Some(Path::new("features")),
+    fn what_rows_begin_with_alike_is_trained_once() {
+        let rows = paper();
+        let all = stretches(&rows);
+        let named = |stretch: &Stretch| {
+            let Stretch { row, num_phases, is_whole } = *stretch;
+            (rows[row].name.clone(), num_phases, is_whole)
         };
-        let (recipe, phases) = paper()[7].recipe(&run).unwrap().resolve().unwrap();
+        let shared: Vec<_> = all.iter().filter(|it| !it.is_whole).map(named).collect();
+        let expected = [("causal", 1), ("without-image-text-pt", 1), ("without-text-image-sft", 2)];
+        assert_eq!(shared, expected.map(|(name, num)| (name.to_owned(), num, false)));
+        assert_eq!(all.len(), rows.len() + shared.len());
+        // Both orders of captions are 3 phases for all rows, and instructions 10: 13 of 22.
+        let own = |it: &Stretch| {
+            it.num_phases - before(&rows, &all, *it).map_or(0, |first| first.num_phases)
+        };
+        assert_eq!(all.iter().map(own).sum::<usize>(), 13);
+        let row = |name: &str| all.iter().find(|it| it.is_whole && rows[it.row].name == name);
+        let first = before(&rows, &all, *row("dot").unwrap()).unwrap();
+        assert_eq!(named(&first), ("without-image-text-sft".to_owned(), 3, true));
+        let first = before(&rows, &all, *row("mma").unwrap()).unwrap();
+        assert_eq!(named(&first), ("causal".to_owned(), 1, false));
+    }
+
+    #[test]
+    fn a_run_has_a_share_of_the_steps_and_its_own_world() {
+        let run =
+            RunOf { seed: 7, share: 0.01, world: Path::new("a/world"), start: Path::new("start") };
+        let (recipe, phases) = paper()[7].recipe(&run, 2).unwrap().resolve().unwrap();
         assert_eq!((recipe.seed, recipe.model.init.as_str()), (7, "start"));
         assert_eq!((phases[0].schedule.steps, phases[0].schedule.warmup_steps), (60, 6));
         assert_eq!(phases[0].data[0].shards[0], "a/world/lessons");

@@ -54,6 +54,25 @@ fn the_table_is_planned_trained_asked_probed_and_gone_on_with() {
     assert_eq!(fs::read(at("runs/mma/seed-2/eval/scored.jsonl")).unwrap(), scores);
     assert_eq!(before, after);
 
+    // Captions were learned once for both rows; alone, a recipe gives the same.
+    assert!(at("shared/runs/causal-1/seed-2/train/checkpoint-00000020").is_dir());
+    let (recipe, alone) = (at("runs/mma/seed-2/recipe.toml"), path("alone"));
+    let recipe = recipe.display().to_string();
+    aki(["train", &recipe, "--output", &alone, "--threads", "1"]).success();
+    let weights = |run: &Path| fs::read(run.join("checkpoint-00000040/model.safetensors")).unwrap();
+    assert!(weights(Path::new(&alone)) == weights(&at("runs/mma/seed-2/train")));
+    let lines = |run: &Path| fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().count();
+    assert_eq!(lines(&at("runs/mma/seed-2/train")), 40);
+
+    let shared = at("shared/runs/causal-1/seed-1/train").display().to_string();
+    let (other, causal) = (path("other"), at("runs/causal/seed-1/train").display().to_string());
+    let after = ["train", &recipe, "--output", &other, "--after"];
+    let error = aki(after.iter().chain(&[shared.as_str()])).failure(1);
+    assert!(error.contains("`seed`"), "{error}");
+    let same = at("runs/mma/seed-1/recipe.toml").display().to_string();
+    let error = aki(["train", &same, "--output", &other, "--after", &causal]).failure(1);
+    assert!(error.contains("attention"), "{error}");
+
     let error = run(&["--hours", "6"]).failure(1);
     assert!(error.contains("was begun with --hours 5, this one has 6"), "{error}");
     let error = aki(["table1", "--report", "--output", &path("nothing")]).failure(1);

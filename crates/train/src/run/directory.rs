@@ -10,6 +10,8 @@ use crate::recipe::Recipe;
 
 /// The resolved recipe of a run.
 const RECIPE: &str = "recipe.toml";
+/// What happened in every step.
+pub(crate) const METRICS: &str = "metrics.jsonl";
 
 /// Refuses a directory for a new run that holds something.
 ///
@@ -99,6 +101,40 @@ pub fn check(found: &Found, recipe: &Recipe) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::OtherRecipe { path: found.path.clone(), key: "fingerprint".to_owned() })
+}
+
+/// Refuses to go on from a checkpoint of another recipe than one of the same first phases.
+///
+/// # Errors
+/// If what it has learned so far is not what this recipe would have learned.
+pub fn check_first_phases(found: &Found, recipe: &Recipe) -> Result<(), Error> {
+    let path = run_of(found).join(RECIPE);
+    let mut theirs = Recipe::open(&path, &[])?.resolve()?.0;
+    let mut ours = recipe.resolve()?.0;
+    let num_begun = found.state.phase + usize::from(found.state.phase_step > 0);
+    theirs.phases.truncate(num_begun);
+    ours.phases.truncate(num_begun);
+    match theirs.difference(&ours)? {
+        Some(key) => Err(Error::OtherRecipe { path: found.path.clone(), key }),
+        None => Ok(()),
+    }
+}
+
+/// Lets a run begin with the steps of the run that a checkpoint is of, if it has none yet.
+///
+/// # Errors
+/// If they cannot be copied.
+pub fn inherit(directory: &Path, found: &Found) -> Result<(), Error> {
+    let (from, to) = (run_of(found).join(METRICS), directory.join(METRICS));
+    if from.is_file() && !to.exists() {
+        fs::copy(&from, &to).map_err(Error::write(&to))?;
+    }
+    Ok(())
+}
+
+/// Returns the directory of the run that a checkpoint is of.
+fn run_of(found: &Found) -> &Path {
+    found.path.parent().unwrap_or(Path::new("."))
 }
 
 /// Replaces the recipe at once: a crash leaves the old one or the new one.

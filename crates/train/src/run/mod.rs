@@ -12,7 +12,10 @@ mod plot;
 
 pub(crate) use self::checkpoint::place;
 pub use self::checkpoint::{Found, State, find, newest, prune, save};
-pub use self::directory::{RunLock, begin, check, checkpoint_at, resume, vacant};
+pub(crate) use self::directory::METRICS;
+pub use self::directory::{
+    RunLock, begin, check, check_first_phases, checkpoint_at, inherit, resume, vacant,
+};
 pub use self::events::EventFile;
 pub use self::metrics::{Metrics, StepMetrics};
 pub use self::plot::{chart, sparkline, svg};

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Answer;
 use crate::Error;
-use crate::run::{EventFile, Metrics, StepMetrics, svg};
+use crate::run::{EventFile, METRICS, Metrics, StepMetrics, svg};
 
 /// The files that grow while a run goes on.
 pub(super) struct Log {
@@ -27,7 +27,7 @@ pub(super) fn now() -> f64 {
 impl Log {
     /// Opens the files of a run that has done `step` steps.
     pub(super) fn open(directory: &Path, step: u64) -> Result<Self, Error> {
-        let (metrics, lines) = Metrics::open(&directory.join("metrics.jsonl"), step)?;
+        let (metrics, lines) = Metrics::open(&directory.join(METRICS), step)?;
         let (samples, _) = Metrics::open(&directory.join("samples.jsonl"), step)?;
         let values = |key: &str| {
             let points =
