@@ -8,7 +8,7 @@ use crate::linear::Linear;
 use crate::norm::RmsNorm;
 use crate::ops::Heads;
 use crate::ops::kept::Kept;
-use crate::tape::{Parts, Tape};
+use crate::tape::{self, Parts, Tape};
 use crate::weights::Weights;
 use crate::{Attended, DecoderConfig, Error, KvType, Tap};
 
@@ -112,7 +112,7 @@ impl Block {
         sequences: &mut [Sequence<'_>],
         OfLayer { index, kv_type, tap }: OfLayer<'_>,
     ) -> Result<Tensor, Error> {
-        let mut outs = Vec::with_capacity(sequences.len());
+        let mut calls = Vec::with_capacity(sequences.len());
         let mut start = 0;
         for sequence in sequences {
             let rows = sequence.plan.num_rows();
@@ -125,9 +125,14 @@ impl Block {
             };
             let call = Attended { q: &q, keys: &kept, plan: sequence.plan, heads: self.heads };
             tap.attention(&format!("layer.{index}"), &call)?;
-            outs.push(kept.attend(&q, sequence.plan, self.heads)?);
+            calls.push((q, kept, sequence.plan, None));
             start += rows;
         }
+        tape::side_by_side(&mut calls, |(q, kept, plan, out)| {
+            *out = Some(kept.attend(q, plan, self.heads));
+        });
+        let outs = calls.into_iter().filter_map(|(.., out)| out);
+        let outs = outs.collect::<candle_core::Result<Vec<_>>>()?;
         Ok(Tensor::cat(&outs, 0)?)
     }
 }

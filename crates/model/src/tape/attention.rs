@@ -177,7 +177,7 @@ fn with_lse(
             };
             calls.push((q, kv, ops::visible(&part.plan), result));
         }
-        run(&mut calls, |(q, kv, visible, AttentionOut { out, lse })| {
+        side_by_side(&mut calls, |(q, kv, visible, AttentionOut { out, lse })| {
             let result = AttentionOut { out, lse };
             kernels::attention_with_lse(q, *kv, *visible, ops::shape(heads), result);
         });
@@ -187,7 +187,7 @@ fn with_lse(
 
 /// Runs calls of a kernel: each on a thread where they are many, one by one on all threads where
 /// they are few.
-fn run<C: Send>(calls: &mut [C], work: impl Fn(&mut C) + Sync) {
+pub(crate) fn side_by_side<C: Send>(calls: &mut [C], work: impl Fn(&mut C) + Sync) {
     if calls.len() < CALLS_PER_THREAD * num_threads() {
         calls.iter_mut().for_each(work);
     } else {
@@ -222,7 +222,7 @@ fn backward(
         };
         calls.push((input, forward, take(&mut dout, len.rows), grad));
     }
-    run(&mut calls, |(input, forward, dout, AttentionGrad { dq, dkeys, dvalues })| {
+    side_by_side(&mut calls, |(input, forward, dout, AttentionGrad { dq, dkeys, dvalues })| {
         kernels::attention_grad(*input, *forward, dout, AttentionGrad { dq, dkeys, dvalues });
     });
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use candle_core::{Tensor, TensorId, Var};
 
-pub(crate) use self::attention::{Part, Parts};
+pub(crate) use self::attention::{Part, Parts, side_by_side};
 pub(crate) use self::device::column_sums;
 pub(crate) use self::gradients::Gradients;
 pub(crate) use self::linear::{LinearWeights, operand};
