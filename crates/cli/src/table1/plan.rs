@@ -280,9 +280,9 @@ mod tests {
     #[test]
     fn a_plan_fills_its_time_and_gives_every_phase_of_a_kind_the_same_steps() {
         let plan = plan(&["--hours", "10"]).unwrap();
-        // Three phases of captions and ten of instructions, of three seeds, two at once.
+        // Four phases of captions and ten of instructions, of three seeds, two at once.
         let steps = plan.rows[0].phases[0].steps as f64;
-        let training = (3.0 * 0.5 + 10.0 * 1.0) * steps * 3.0 / 2.0;
+        let training = (4.0 * 0.5 + 10.0 * 1.0) * steps * 3.0 / 2.0;
         let asking = 24.0 * 3900.0 * 0.01 / 2.0;
         let whole = training + asking + 100.0;
         assert!((whole - 36_000.0 * CAREFUL).abs() < 100.0, "{whole}");
