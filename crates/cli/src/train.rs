@@ -150,6 +150,10 @@ fn start(request: &Request, args: &TrainArgs, is_first: bool) -> Result<Option<F
         run::check(&found, recipe)?;
         return Ok(Some(found));
     };
+    if !after.exists() {
+        let failure = Failure::new(format!("no such file or directory: `{}`", after.display()));
+        return Err(failure.hint("expected a run, or one of its checkpoints").into());
+    }
     let found = run::checkpoint_at(after)?;
     run::check_first_phases(&found, recipe)?;
     if found.state.phase >= request.phases.len() {

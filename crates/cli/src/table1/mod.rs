@@ -48,6 +48,9 @@ pub(crate) fn run(args: &Table1Args, environment: &Environment) -> Result<()> {
         return report(args);
     }
     let rows = rows::rows(args)?;
+    // What cannot work is said before a world is drawn.
+    args.device.open()?;
+    Model::locate(&args.encoder, environment)?.config()?;
     let cancel = Interrupt::install()?.arm_with(STOPPING);
     let work = Work { args, environment, rows: &rows, cancel, start: Instant::now() };
     let path = args.output.join("plan.json");
@@ -222,8 +225,8 @@ impl Work<'_> {
         Ok(Measured { captions, instructions, answer, spent: self.start.elapsed().as_secs_f64() })
     }
 
-    /// Does every run, seed after seed, so that what is finished early compares; what several rows
-    /// begin with is done before them, and once.
+    /// Does every run: what several rows begin with before them, and once; of what can be done at the
+    /// same time, seed after seed, so that what is finished early compares.
     fn all(&self, plan: &Plan) -> Result<()> {
         let all = stretches(self.rows);
         let depth = |stretch: &Stretch| {

@@ -73,6 +73,12 @@ fn the_table_is_planned_trained_asked_probed_and_gone_on_with() {
     let error = aki(["train", &same, "--output", &other, "--after", &causal]).failure(1);
     assert!(error.contains("attention"), "{error}");
 
+    let nothing = path("nothing");
+    let error = aki(["train", &same, "--output", &other, "--after", &nothing]).failure(1);
+    assert!(error.contains("hint: expected a run"), "{error}");
+    let error = aki(["table1", "--output", &other, "--encoder", &nothing]).failure(1);
+    assert!(error.contains("nothing") && !Path::new(&other).exists(), "{error}");
+
     let error = run(&["--hours", "6"]).failure(1);
     assert!(error.contains("was begun with --hours 5, this one has 6"), "{error}");
     let error = aki(["table1", "--report", "--output", &path("nothing")]).failure(1);

@@ -2,7 +2,7 @@
 //! the longest of them, in a few large products, with their gradients.
 //!
 //! What is as large as all scores together is passed over as rarely as possible, and only where it
-//! lies in one piece: devices take many times as long over what they have to look up.
+//! lies in one piece: elsewhere the framework divides for the place of every element.
 
 use std::sync::Arc;
 
