@@ -1,5 +1,6 @@
 //! Gradients of the activations.
 
+use crate::activation::Normal;
 use crate::parallel::{chunks, chunks_mut, for_each};
 use crate::simd::{Kernel, Simd, dispatch, load_some, store_some};
 
@@ -28,15 +29,9 @@ pub fn gelu_tanh_grad(x: &[f32], dy: &[f32], dx: &mut [f32]) {
 /// If the lengths differ.
 pub fn gelu_erf_grad(x: &[f32], dy: &[f32], dx: &mut [f32]) {
     assert_eq!((x.len(), dy.len()), (dx.len(), dx.len()));
-    let density_at_zero = 0.5 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
     for_each(chunks_mut(dx, TASK), 1, |task, dx| {
         let part = task * TASK..task * TASK + dx.len();
-        for ((dx, x), dy) in dx.iter_mut().zip(&x[part.clone()]).zip(&dy[part]) {
-            let below = 0.5 * libm::erfcf(-x * std::f32::consts::FRAC_1_SQRT_2);
-            // Far out the density is zero, and infinity times zero would not be a number.
-            let near = if x.abs() > 20.0 { 20.0_f32.copysign(*x) } else { *x };
-            *dx = dy * (below + near * libm::expf(-0.5 * near * near) * density_at_zero);
-        }
+        dispatch(ErfGrad { x: &x[part.clone()], dy: &dy[part], dx });
     });
 }
 
@@ -89,6 +84,34 @@ impl Kernel for TanhGrad<'_> {
             // s (1 - s) = s (e s), which keeps its digits.
             let bend = simd.mul(simd.mul(s, simd.mul(e, s)), simd.splat(twice));
             let grad = simd.mul_add(simd.mul(x, bend), slope, s);
+            store_some(simd, simd.mul(load_some(simd, &dy[at..]), grad), &mut dx[at..]);
+        }
+    }
+}
+
+struct ErfGrad<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl Kernel for ErfGrad<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { x, dy, dx } = self;
+        let density_at_zero =
+            0.5 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
+        let (half, one) = (simd.splat(0.5), simd.splat(1.0));
+        for at in (0..dx.len()).step_by(S::LANES) {
+            let Normal { x, bell, tail, .. } = Normal::at(simd, load_some(simd, &x[at..]));
+            // The sign, and next to zero, where the tail is a half, whatever is between.
+            let sign = simd.mul(x, simd.splat(1e30));
+            let sign = simd.min(one, simd.max(simd.sub(simd.splat(0.0), one), sign));
+            let below = simd.mul_add(sign, simd.sub(half, tail), half);
+            let density = simd.mul(bell, simd.splat(density_at_zero));
+            let grad = simd.mul_add(x, density, below);
             store_some(simd, simd.mul(load_some(simd, &dy[at..]), grad), &mut dx[at..]);
         }
     }

@@ -84,7 +84,7 @@ mod tests {
         let bias = Tensor::from_vec(numbers(5, 0.9), 5, &Device::Cpu).unwrap();
         let dense = Tensor::from_vec(weight, (5, 7), &Device::Cpu).unwrap();
         for bias in [None, Some(Weight::Fixed(bias))] {
-            let mapped = Storage::Mapped { bytes: bytes.clone(), dtype: Dtype::F32 };
+            let mapped = Storage::mapped(bytes.clone(), Dtype::F32);
             let mapped =
                 Linear::new(mapped, bias.clone(), [7, 5]).forward(&Tape::off(), &x).unwrap();
             let dense = Linear::new(Storage::Dense(dense.clone()), bias, [7, 5]);
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn rows_of_another_width_are_refused() {
-        let weight = Storage::Mapped { bytes: Bytes::from(vec![0; 5 * 7 * 4]), dtype: Dtype::F32 };
+        let weight = Storage::mapped(Bytes::from(vec![0; 5 * 7 * 4]), Dtype::F32);
         let layer = Linear::new(weight, None, [7, 5]);
         let x = Tensor::zeros((2, 14), DType::F32, &Device::Cpu).unwrap();
         assert!(layer.forward(&Tape::off(), &x).is_err());

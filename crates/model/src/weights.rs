@@ -2,10 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Device, Tensor};
 use checkpoint::{Bytes, Checkpoint, Dtype};
+use half::bf16;
 use kernels::Blocks;
 
 use crate::lora::{self, Adapter};
@@ -38,7 +39,12 @@ struct Training<'a> {
 #[derive(Clone, Debug)]
 pub(crate) enum Storage {
     /// Bytes of the file, in an element type that the kernels read in place.
-    Mapped { bytes: Bytes, dtype: Dtype },
+    Mapped {
+        bytes: Bytes,
+        dtype: Dtype,
+        /// The same f32 rounded, once a product that rounds has asked for it.
+        rounded: Arc<OnceLock<Vec<bf16>>>,
+    },
     /// A tensor of the framework. `// [rows, width]`
     Dense(Tensor),
     /// What is trained.
@@ -186,12 +192,12 @@ impl<'a> Weights<'a> {
         }
         if let Some(dtype) = self.blocks_of(name, shape) {
             let tensor = self.converted(name, &self.stored(name, shape)?, dtype)?;
-            return Ok(Storage::Mapped { bytes: tensor.bytes, dtype });
+            return Ok(Storage::mapped(tensor.bytes, dtype));
         }
         let tensor = self.get(name, shape)?;
         if self.device.is_cpu() {
             let checkpoint::Tensor { bytes, dtype, .. } = tensor;
-            return Ok(Storage::Mapped { bytes, dtype });
+            return Ok(Storage::mapped(bytes, dtype));
         }
         let checkpoint::Tensor { bytes, dtype, .. } = widened(tensor);
         let width = shape[1..].iter().product::<usize>();
@@ -277,6 +283,11 @@ pub(crate) fn to_candle(dtype: Dtype) -> DType {
 }
 
 impl Storage {
+    /// Returns a matrix of a mapped file.
+    pub(crate) fn mapped(bytes: Bytes, dtype: Dtype) -> Self {
+        Self::Mapped { bytes, dtype, rounded: Arc::default() }
+    }
+
     /// Returns the mapped elements for the kernels.
     pub(crate) fn as_matrix(
         bytes: &Bytes,
@@ -319,7 +330,7 @@ impl Storage {
                 let rows: Vec<f32> = ids.iter().flat_map(row).copied().collect();
                 Ok(Tensor::from_vec(rows, (ids.len(), width), device)?)
             }
-            Self::Mapped { bytes, dtype } => {
+            Self::Mapped { bytes, dtype, .. } => {
                 let mut rows = Vec::with_capacity(ids.len() * width);
                 let matrix = Self::as_matrix(bytes, *dtype)?;
                 for id in ids {
@@ -368,7 +379,7 @@ mod tests {
             let checkpoint = checkpoint(dtype);
             for wanted in [None, Some(dtype)] {
                 let weights = Weights::new(&checkpoint, &Device::Cpu, wanted);
-                let Storage::Mapped { bytes, dtype: found } =
+                let Storage::Mapped { bytes, dtype: found, .. } =
                     weights.matrix("table", &[3, 4]).unwrap()
                 else {
                     panic!("not mapped");

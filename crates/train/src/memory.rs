@@ -25,7 +25,7 @@ pub struct Footprint {
 
 impl Footprint {
     /// Predicts what the phase that needs most needs. Frozen weights lie in the mapped file, and
-    /// are no part of it.
+    /// are no part of it; nor are the rounded copies of those in f32 where products round.
     pub fn predict(config: &AkiConfig, recipe: &Recipe, phases: &[Phase]) -> Self {
         let (mut trained, mut frozen) = (0, 0);
         for (name, shape) in config.tensor_shapes() {

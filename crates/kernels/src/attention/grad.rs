@@ -146,24 +146,13 @@ struct OneHead<'a, E> {
     /// Where the head's keys and values start.
     at: usize,
     columns: usize,
-    /// Columns of keys and of values. `// [head_dim, columns]`
-    keys: Aligned,
-    values: Aligned,
 }
 
 impl<'a, E: Element> OneHead<'a, E> {
     fn new(call: &'a Call<'a, E>, head: usize, columns: usize) -> Self {
-        let AttentionShape { heads, kv_heads, head_dim, .. } = call.input.shape;
+        let AttentionShape { heads, kv_heads, .. } = call.input.shape;
         let at = head / (heads / kv_heads) * call.input.kv.head_stride;
-        let stride = call.input.kv.key_stride;
-        let transposed = |of: &[E]| {
-            let mut to = Aligned::new(head_dim * columns);
-            let from = View { data: &of[at..], strides: (stride, 1) };
-            dispatch(Transpose { from, size: (columns, head_dim), to: &mut to });
-            to
-        };
-        let (keys, values) = (transposed(call.keys), transposed(call.values));
-        Self { call, head, at, columns, keys, values }
+        Self { call, head, at, columns }
     }
 
     /// Writes the gradients of the queries and returns those of the keys and values.
@@ -213,18 +202,20 @@ impl<'a, E: Element> OneHead<'a, E> {
         let of_rows = |data: &'a [f32]| View { data: &data[first..], strides: (row_stride, 1) };
         let (q, dout) = (of_rows(input.q), of_rows(dout));
         let into = |out: &mut [f32]| Target { out: Scatter::new(out), at: 0, stride: broad };
-        for (a, b, out) in [(q, &self.keys, &mut *scores), (dout, &self.values, &mut *grads)] {
-            let b = View { data: &b[columns.start..], strides: (self.columns, 1) };
+        let key_stride = input.kv.key_stride;
+        let of_columns = |data: &'a [E], strides| View {
+            data: &data[self.at + columns.start * key_stride..],
+            strides,
+        };
+        let Call { keys, values, .. } = self.call;
+        for (a, b, out) in [(q, keys, &mut *scores), (dout, values, &mut *grads)] {
+            let b = of_columns(b, (1, key_stride));
             let size = (tall, broad, head_dim);
             // SAFETY: the scratch is this task's.
             unsafe { Product { a, b, size, target: into(out), accumulate: false }.run_here() }
         }
         self.differentiate(&rows, &columns, scores, grads);
-        let key_stride = input.kv.key_stride;
-        let b = View {
-            data: &self.call.keys[self.at + columns.start * key_stride..],
-            strides: (key_stride, 1),
-        };
+        let b = of_columns(keys, (key_stride, 1));
         let a = View { data: &grads[..], strides: (broad, 1) };
         let target = Target { out: dq, at: first, stride: row_stride };
         let size = (tall, head_dim, broad);
@@ -270,33 +261,6 @@ impl<'a, E: Element> OneHead<'a, E> {
             }
             scores[seen..].fill(0.0);
             grads[seen..].fill(0.0);
-        }
-    }
-}
-
-/// Copies a matrix with its rows and columns exchanged.
-struct Transpose<'a, E> {
-    from: View<'a, E>,
-    size: (usize, usize),
-    to: &'a mut [f32],
-}
-
-impl<E: Element> Kernel for Transpose<'_, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let (rows, columns) = self.size;
-        for row in 0..rows {
-            let from = &self.from.data[row * self.from.strides.0..][..columns];
-            for at in (0..columns).step_by(S::LANES) {
-                let mut values = [0.0; 16];
-                simd.store(load_some(simd, &from[at..]), &mut values);
-                let left = (columns - at).min(S::LANES);
-                for (i, value) in values[..left].iter().enumerate() {
-                    self.to[(at + i) * rows + row] = *value;
-                }
-            }
         }
     }
 }

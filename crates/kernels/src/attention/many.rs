@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::entries::Entries;
-use super::one::exponentials;
+use super::one::{exponentials, largest};
 use super::{Call, HeadOut};
 use crate::simd::{Kernel, Simd};
 
@@ -128,10 +128,8 @@ fn weights<S: Simd, K: Entries>(
     scores: &mut [f32],
 ) -> (f32, f32) {
     let ranges = call.visible.row(row);
-    let mut largest = f32::NEG_INFINITY;
-    for range in ranges.clone() {
-        largest = scores[range].iter().copied().fold(largest, f32::max);
-    }
+    let largest =
+        ranges.clone().map(|range| largest(simd, &scores[range])).fold(f32::NEG_INFINITY, f32::max);
     let (mut total, mut seen) = (0.0, hull.start);
     for range in ranges {
         scores[seen..range.start].fill(0.0);

@@ -104,8 +104,22 @@ fn dot<S: Simd, K: Entries>(simd: S, query: &[f32], key: K::Entry) -> f32 {
 /// Replaces scores by `exp(score - largest)` and returns the largest and their sum.
 #[inline(always)]
 pub(super) fn softmax<S: Simd>(simd: S, scores: &mut [f32]) -> (f32, f32) {
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let largest = largest(simd, scores);
     (largest, exponentials(simd, scores, largest))
+}
+
+/// Returns the largest score, minus infinity if there is none; what is not a number does not count.
+#[inline(always)]
+pub(super) fn largest<S: Simd>(simd: S, scores: &[f32]) -> f32 {
+    let mut found = [f32::NEG_INFINITY; 16];
+    let mut lanes = simd.load(&found);
+    let chunks = scores.chunks_exact(S::LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        lanes = simd.max(simd.load(chunk), lanes);
+    }
+    simd.store(lanes, &mut found);
+    found[..S::LANES].iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// Replaces scores by `exp(score - largest)` and returns their sum.

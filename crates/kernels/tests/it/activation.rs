@@ -43,6 +43,25 @@ fn activations_equal_their_formulas_from_end_to_end() {
 }
 
 #[test]
+fn the_tail_of_gelu_keeps_its_digits() {
+    let x: Vec<f32> = (0..4_001).map(|i| i as f32 / -400.0).collect();
+    at_every_level(|level| {
+        let mut out = vec![0.0; x.len()];
+        gelu_erf(&x, &mut out);
+        for (x, out) in x.iter().zip(out) {
+            let wide = f64::from(*x);
+            let expected = 0.5 * wide * libm::erfc(-wide / 2f64.sqrt());
+            let error = (f64::from(out) - expected).abs();
+            assert!(error <= 4e-6 * expected.abs(), "{level:?} {x}: {out}, expected {expected}");
+        }
+        let mut out = [0.0; 4];
+        gelu_erf(&[f32::NAN, f32::MIN, f32::MAX, f32::INFINITY], &mut out);
+        assert!(out[0].is_nan() && out[1].abs() < 1e-30, "{level:?} {out:?}");
+        assert_eq!(&out[2..], [f32::MAX, f32::INFINITY], "{level:?}");
+    });
+}
+
+#[test]
 fn the_gate_multiplies_the_activated_half_with_the_other() {
     for (rows, width) in [(1, 1), (3, 7), (2, 16), (50, 801)] {
         let mut random = Random(7);

@@ -150,15 +150,20 @@ pub(crate) fn operand<'a>(x: &'a [f32], rounded: &'a mut Vec<bf16>, rounds: bool
 }
 
 impl Storage {
-    /// Lends the elements to a kernel, those of a parameter rounded to bfloat16 if that is asked
-    /// for.
+    /// Lends the elements to a kernel, f32 rounded to bfloat16 if that is asked for: those of a
+    /// parameter and, as in the frozen parts of a model in training, those of a file.
     pub(crate) fn with_matrix<T>(
         &self,
         rounds: bool,
         run: impl FnOnce(Matrix<'_>) -> candle_core::Result<T>,
     ) -> candle_core::Result<T> {
         match self {
-            Self::Mapped { bytes, dtype } => run(Self::as_matrix(bytes, *dtype)?),
+            Self::Mapped { bytes, dtype, rounded } => match Self::as_matrix(bytes, *dtype)? {
+                Matrix::F32(values) if rounds => {
+                    run(Matrix::Bf16(rounded.get_or_init(|| kernels::round_to_bf16(values))))
+                }
+                matrix => run(matrix),
+            },
             Self::Dense(tensor) => run(Matrix::F32(&elements(tensor)?)),
             Self::Trained(parameter) if rounds => run(Matrix::Bf16(&parameter.rounded())),
             Self::Trained(parameter) => run(Matrix::F32(&parameter.values())),

@@ -220,6 +220,22 @@ fn rounded_operands_stay_close() {
 }
 
 #[test]
+fn what_is_frozen_rounds_as_what_is_trained() {
+    let golden = support::open("base", "train_batch.safetensors");
+    let rows = instruction_rows(&golden);
+    let options = StepOptions { precision: Precision::Bf16, ..StepOptions::default() };
+    let [all, frozen] = [true, false].map(|encoder| {
+        let (aki, _) = trainable("base", &|name| encoder || without_encoder(name));
+        gradients(&aki, &rows, &support::pixels(&golden), options)
+    });
+    assert!((all.0.mean - frozen.0.mean).abs() < 1e-6, "{} and {}", all.0.mean, frozen.0.mean);
+    for (name, gradient) in frozen.1 {
+        let error = relative_error(&gradient, &all.1[&name]);
+        assert!(error < 1e-5, "`{name}` is {error:e} off");
+    }
+}
+
+#[test]
 fn adapters_start_without_effect_and_alone_are_trained() {
     let golden = support::open("base", "train_batch.safetensors");
     let rows = instruction_rows(&golden);
