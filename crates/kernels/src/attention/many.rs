@@ -128,16 +128,19 @@ fn weights<S: Simd, K: Entries>(
     scores: &mut [f32],
 ) -> (f32, f32) {
     let ranges = call.visible.row(row);
-    let largest =
-        ranges.clone().map(|range| largest(simd, &scores[range])).fold(f32::NEG_INFINITY, f32::max);
+    let mut most = f32::NEG_INFINITY;
+    // No closure, whose code would not get the level's instructions.
+    for range in ranges.clone() {
+        most = most.max(largest(simd, &scores[range]));
+    }
     let (mut total, mut seen) = (0.0, hull.start);
     for range in ranges {
         scores[seen..range.start].fill(0.0);
         seen = range.end;
-        total += exponentials(simd, &mut scores[range], largest);
+        total += exponentials(simd, &mut scores[range], most);
     }
     scores[seen..hull.end].fill(0.0);
-    (largest, total)
+    (most, total)
 }
 
 /// Writes `a b` for some columns of `b`, whose stride is given with it, in whole vectors.

@@ -118,8 +118,18 @@ pub(super) fn largest<S: Simd>(simd: S, scores: &[f32]) -> f32 {
     for chunk in chunks {
         lanes = simd.max(simd.load(chunk), lanes);
     }
+    if !rest.is_empty() {
+        found[..rest.len()].copy_from_slice(rest);
+        lanes = simd.max(simd.load(&found), lanes);
+    }
+    found = [f32::NEG_INFINITY; 16];
     simd.store(lanes, &mut found);
-    found[..S::LANES].iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            found[i] = if found[i] > found[i + half] { found[i] } else { found[i + half] };
+        }
+    }
+    found[0]
 }
 
 /// Replaces scores by `exp(score - largest)` and returns their sum.
@@ -134,10 +144,14 @@ pub(super) fn exponentials<S: Simd>(simd: S, scores: &mut [f32], largest: f32) -
         simd.store(e, chunk);
     }
     let rest = chunks.into_remainder();
-    let mut padded = [0.0; 16];
-    padded[..rest.len()].copy_from_slice(rest);
-    let mut e = [0.0; 16];
-    simd.store(simd.exp(simd.sub(simd.load(&padded), shift)), &mut e);
-    rest.copy_from_slice(&e[..rest.len()]);
-    simd.sum(total) + rest.iter().sum::<f32>()
+    if !rest.is_empty() {
+        // What fills the vector up is about 1e-38, which changes no sum with the largest's one.
+        let mut padded = [f32::NEG_INFINITY; 16];
+        padded[..rest.len()].copy_from_slice(rest);
+        let e = simd.exp(simd.sub(simd.load(&padded), shift));
+        total = simd.add(total, e);
+        simd.store(e, &mut padded);
+        rest.copy_from_slice(&padded[..rest.len()]);
+    }
+    simd.sum(total)
 }
