@@ -104,7 +104,7 @@ fn blocks() {
             kernels::quantize(format, &numbers(width * columns), &mut bytes);
             let weight = Matrix::Blocks(Blocks { format, bytes: &bytes });
             print!("  {format:?} {width:4} -> {columns:5}");
-            for rows in [1, 4, 8, 12, 16, 203] {
+            for rows in [1, 4, 6, 8, 12, 16, 203] {
                 let x = numbers(rows * width);
                 let mut out = vec![0.0; rows * columns];
                 let seconds = median(|| kernels::linear(&x, weight, None, width, &mut out));
@@ -206,6 +206,14 @@ fn linear_grads() {
                 );
             }),
         );
+        let short = |of: &[f32]| of.iter().map(|v| bf16::from_f32(*v)).collect::<Vec<_>>();
+        let (x16, weight, dy) = (short(&x), short(&weight), short(&y));
+        let (weight, dy) = (Matrix::Bf16(&weight), Matrix::Bf16(&dy));
+        print!("  bf16:");
+        report("packed", median(|| kernels::linear_packed(&x, weight, None, width, &mut y)));
+        report("dx", median(|| kernels::linear_grad_input(dy, weight, width, &mut dx)));
+        let x16 = Matrix::Bf16(&x16);
+        report("dw", median(|| kernels::linear_grad_weight(dy, x16, width, &mut dw, false)));
         println!();
     }
 }

@@ -1,9 +1,11 @@
 //! Products of matrices of bf16 by the processor's dot products of pairs.
 //!
-//! What a lane multiplies is a pair of elements that follow each other in the depth. The rows of
-//! `a` are packed once, by all threads, into panels as tall as a tile. A task then takes a block
-//! of the result: columns of `b` are packed into panels as wide as a tile, which stay in the
-//! second cache, and all of its rows are multiplied with them.
+//! What a lane multiplies is a pair of elements that follow each other in the depth. The smaller
+//! matrix is packed once, by all threads, the rows of `a` into panels as tall as a tile or the columns
+//! of `b` into panels as wide as one. A task then takes a block of the result and packs what it needs
+//! of the other matrix: columns of one tile after the other, all rows being multiplied with each
+//! while the next come from memory, or some rows, which stay in the second cache while they are
+//! multiplied with all columns.
 
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, __mmask16, _mm256_maskz_loadu_epi16, _mm512_add_ps,
@@ -18,7 +20,7 @@ use std::ops::Range;
 
 use half::bf16;
 
-use super::{Target, View, grid_of_tiles};
+use super::{TASKS_PER_THREAD, Target, View, grid_of_tiles};
 use crate::aligned::{Aligned, LINE};
 use crate::memory::{prefetch, prefetch_second};
 use crate::parallel::{self, chunks_mut, for_each};
@@ -30,6 +32,8 @@ const DEPTH: usize = 384;
 const BREADTH: usize = 256;
 /// Rows of a tile.
 const TALL: usize = 14;
+/// Rows that are packed together at most.
+const HEIGHT: usize = 16 * TALL;
 /// Columns of a tile: two vectors.
 const BROAD: usize = 2 * LANES;
 /// Pairs of a vector.
@@ -55,8 +59,16 @@ pub(super) struct Pairs<'a> {
 }
 
 thread_local! {
-    /// The panels of columns of the last product of this thread, to be used again.
+    /// The panels that this thread packed last, whose memory is used again.
     static SCRATCH: Cell<Option<Aligned>> = const { Cell::new(None) };
+}
+
+/// Lends memory for so many numbers to `work`.
+fn with_scratch(len: usize, work: impl FnOnce(&mut [f32])) {
+    let kept = SCRATCH.take().filter(|kept| kept.len() >= len);
+    let mut scratch = kept.unwrap_or_else(|| Aligned::new(len));
+    work(&mut scratch[..len]);
+    SCRATCH.set(Some(scratch));
 }
 
 impl Pairs<'_> {
@@ -66,8 +78,24 @@ impl Pairs<'_> {
     /// Nobody else may access the target's elements at the same time.
     pub(super) unsafe fn run(self) {
         let (rows, columns, depth) = self.size;
-        let pairs = depth.div_ceil(2);
         let threads = if rows * columns * depth <= SERIAL { 1 } else { parallel::num_threads() };
+        // SAFETY: the caller vouches for it.
+        unsafe {
+            if rows > HEIGHT && rows > columns {
+                self.run_by_rows(threads);
+            } else {
+                self.run_by_columns(threads);
+            }
+        }
+    }
+
+    /// Packs all rows first.
+    ///
+    /// # Safety
+    /// As for [`Pairs::run`].
+    unsafe fn run_by_columns(self, threads: usize) {
+        let (rows, columns, depth) = self.size;
+        let pairs = depth.div_ceil(2);
         // Room for the lanes of the last row that belong to none.
         let panel_len = (TALL * pairs + LANES).next_multiple_of(LINE);
         let mut panels = Aligned::unwritten(rows.div_ceil(TALL) * panel_len);
@@ -85,13 +113,41 @@ impl Pairs<'_> {
             let (row, column) = (task / across * tall, task % across * broad);
             let rows = row..rows.min(row + tall);
             let columns = column..columns.min(column + broad);
-            let mut scratch = SCRATCH.take().unwrap_or_else(|| Aligned::new(DEPTH * BROAD));
-            let block =
-                Block { product: &self, panels: (panels, panel_len), scratch: &mut scratch };
-            // SAFETY: the tasks' parts of the target are disjoint, and the caller vouches for it
-            // and for the instructions.
-            unsafe { block.run(rows, columns) }
-            SCRATCH.set(Some(scratch));
+            with_scratch(DEPTH * BROAD, |scratch| {
+                let block = Block { product: &self, panels: (panels, panel_len), scratch };
+                // SAFETY: the tasks' parts of the target are disjoint, and the caller vouches for
+                // it and for the instructions.
+                unsafe { block.run(rows, columns) }
+            });
+        });
+    }
+
+    /// Packs all columns first.
+    ///
+    /// # Safety
+    /// As for [`Pairs::run`].
+    unsafe fn run_by_rows(self, threads: usize) {
+        let (rows, columns, depth) = self.size;
+        let panel_len = BROAD * depth.div_ceil(2);
+        let mut panels = Aligned::unwritten(columns.div_ceil(BROAD) * panel_len);
+        // Even a product of no depth is written, for which nothing is packed.
+        for_each(chunks_mut(&mut panels, panel_len.max(1)), 1, |index, panel| {
+            let column = index * BROAD;
+            let lines = Lines::of_columns(self.b, column..columns.min(column + BROAD), 0..depth);
+            // SAFETY: whoever made this product vouches for the instructions.
+            unsafe { pack(&lines, panel, BROAD) }
+        });
+        let tasks = if threads == 1 { 1 } else { TASKS_PER_THREAD * threads };
+        let tall = rows.div_ceil(tasks).next_multiple_of(TALL).min(HEIGHT);
+        let panels = &panels;
+        parallel::run(rows.div_ceil(tall), &|task| {
+            let rows = task * tall..rows.min((task + 1) * tall);
+            with_scratch(HEIGHT / TALL * (TALL * DEPTH + LINE), |scratch| {
+                let block = Block { product: &self, panels: (panels, panel_len), scratch };
+                // SAFETY: the tasks' rows of the target are disjoint, and the caller vouches for it
+                // and for the instructions.
+                unsafe { block.run_rows(rows) }
+            });
         });
     }
 }
@@ -236,9 +292,9 @@ fn put_lane_pairs(pairs: __m512i, to: &mut [f32]) {
 /// A part of a product.
 struct Block<'a> {
     product: &'a Pairs<'a>,
-    /// The packed rows of the whole product, and the elements from one panel to the next.
+    /// What was packed of the whole product, and the elements from one panel to the next.
     panels: (&'a [f32], usize),
-    /// For the packed columns.
+    /// For what is packed of the other matrix.
     scratch: &'a mut [f32],
 }
 
@@ -291,6 +347,47 @@ impl Block<'_> {
                         // SAFETY: the caller vouches for it.
                         unsafe { tile.run(rows.end.min(row + TALL) - row) }
                     }
+                }
+            }
+        }
+    }
+}
+
+impl Block<'_> {
+    /// Multiplies some rows with all columns, which are packed.
+    ///
+    /// # Safety
+    /// As for [`Block::run`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    unsafe fn run_rows(self, rows: Range<usize>) {
+        let Pairs { a, b, size: (_, columns, depth), target, accumulate } = *self.product;
+        let Self { panels: (panels, panel_len), scratch, .. } = self;
+        let pairs = depth.div_ceil(2);
+        let nothing = Lines::of_columns(b, columns..columns, depth..depth);
+        for start in (0..pairs.max(1)).step_by(DEPTH) {
+            let cells = DEPTH.min(pairs - start);
+            let of_depth = 2 * start..depth.min(2 * (start + cells));
+            // Room for the lanes of the last pair that belong to none.
+            let stride = TALL * cells + LINE;
+            let tiles = rows.clone().step_by(TALL).zip(scratch.chunks_exact_mut(stride));
+            for (row, panel) in tiles {
+                let some = row..rows.end.min(row + TALL);
+                pack(&Lines::of_rows(a, some, of_depth.clone()), panel, TALL);
+            }
+            for column in (0..columns).step_by(BROAD) {
+                let b = &panels[column / BROAD * panel_len + start * BROAD..][..cells * BROAD];
+                let tiles = rows.clone().step_by(TALL).zip(scratch.chunks_exact(stride));
+                for (row, panel) in tiles {
+                    let tile = Tile {
+                        a: &panel[..cells * TALL],
+                        b,
+                        next: (&nothing, 0..0),
+                        columns: BROAD.min(columns - column),
+                        target: Target { at: target.at + row * target.stride + column, ..target },
+                        accumulate: accumulate || start > 0,
+                    };
+                    // SAFETY: the caller vouches for it.
+                    unsafe { tile.run(rows.end.min(row + TALL) - row) }
                 }
             }
         }

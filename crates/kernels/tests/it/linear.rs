@@ -21,7 +21,14 @@ fn shapes(random: &mut Random) -> Vec<(usize, usize, usize)> {
     let mut shapes =
         vec![(1, 1, 1), (1, 96, 33), (6, 4, 32), (7, 5, 31), (13, 25, 100), (203, 48, 64)];
     // Rows that are multiplied in pieces, few and many of them.
-    shapes.extend([(2, 5, 1152), (3, 7, 1153), (14, 53, 2500), (12, 97, 1168), (43, 290, 1030)]);
+    shapes.extend([
+        (2, 5, 1152),
+        (3, 7, 1153),
+        (14, 53, 2500),
+        (12, 97, 1168),
+        (43, 290, 1030),
+        (450, 37, 901),
+    ]);
     shapes.extend(
         (0..40).map(|_| (1 + random.below(20), 1 + random.below(60), 1 + random.below(150))),
     );

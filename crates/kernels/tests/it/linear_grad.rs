@@ -7,6 +7,8 @@ use crate::support::{Random, assert_close, at_every_level, on_threads};
 fn shapes(random: &mut Random) -> Vec<(usize, usize, usize)> {
     let mut shapes = vec![(1, 1, 1), (14, 32, 32), (15, 33, 31), (13, 25, 100), (84, 84, 64)];
     shapes.extend([(2, 801, 3), (803, 2, 5), (3, 7, 1153), (400, 50, 520), (50, 400, 77)]);
+    // Either matrix the smaller one, over more of the depth than is packed at once.
+    shapes.extend([(300, 900, 20), (900, 300, 20)]);
     shapes.extend(
         (0..30).map(|_| (1 + random.below(60), 1 + random.below(60), 1 + random.below(150))),
     );
