@@ -16,6 +16,10 @@ use crate::memory::prefetch;
 const LANES: usize = 32;
 const TALL: usize = 6;
 const BROAD: usize = 4;
+/// Rows of `x` up to which reading the weights takes longer than multiplying them one by one.
+const FEW: usize = 4;
+/// Elements that weights are asked for ahead of their use where they are read as they lie.
+const AHEAD: usize = 2048;
 
 /// Multiplies one part of a call. The processor must have the instructions of
 /// [`Level::Avx512Bf16`](crate::Level).
@@ -27,24 +31,36 @@ pub(super) fn run(part: &Part<'_, bf16, bf16>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 fn run_part(part: &Part<'_, bf16, bf16>) {
     let (rows, columns) = (part.rows(), part.weight.len() / part.width);
-    let mut column = 0;
-    while column < columns {
-        let many = columns - column >= BROAD;
-        let mut row = 0;
-        while row < rows {
-            let height = if many { TALL.min(rows - row) } else { 1 };
-            match (height, many) {
-                (TALL, true) => tile::<TALL, BROAD>(part, row, column),
-                (5, true) => tile::<5, BROAD>(part, row, column),
-                (4, true) => tile::<4, BROAD>(part, row, column),
-                (3, true) => tile::<3, BROAD>(part, row, column),
-                (2, true) => tile::<2, BROAD>(part, row, column),
-                (_, true) => tile::<1, BROAD>(part, row, column),
-                (_, false) => tile::<1, 1>(part, row, column),
-            }
-            row += height;
+    if rows <= FEW {
+        // The weights as they lie in memory, which reads one long run faster than several at once.
+        for column in 0..columns {
+            tiles::<1>(part, column);
         }
-        column += if many { BROAD } else { 1 };
+        return;
+    }
+    let whole = columns - columns % BROAD;
+    for column in (0..whole).step_by(BROAD) {
+        tiles::<BROAD>(part, column);
+    }
+    for column in whole..columns {
+        tiles::<1>(part, column);
+    }
+}
+
+/// Computes all rows times `C` columns.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn tiles<const C: usize>(part: &Part<'_, bf16, bf16>, column: usize) {
+    let rows = part.rows();
+    for row in (0..rows).step_by(TALL) {
+        match rows - row {
+            1 => tile::<1, C>(part, row, column),
+            2 => tile::<2, C>(part, row, column),
+            3 => tile::<3, C>(part, row, column),
+            4 => tile::<4, C>(part, row, column),
+            5 => tile::<5, C>(part, row, column),
+            _ => tile::<TALL, C>(part, row, column),
+        }
     }
 }
 
@@ -53,12 +69,12 @@ fn run_part(part: &Part<'_, bf16, bf16>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 fn tile<const R: usize, const C: usize>(part: &Part<'_, bf16, bf16>, row: usize, column: usize) {
     let width = part.width;
-    let xs: [&[bf16]; R] = std::array::from_fn(|r| &part.x[(row + r) * width..][..width]);
+    let xs: [&[bf16]; R] = std::array::from_fn(|r| &part.x[(row + r) * part.x_stride..][..width]);
     let ws: [&[bf16]; C] = std::array::from_fn(|c| &part.weight[(column + c) * width..][..width]);
     let mut sums = [[_mm512_setzero_ps(); C]; R];
     let whole = width - width % LANES;
     for at in (0..whole).step_by(LANES) {
-        let ahead = ahead::<bf16>(at, width, (C - 1) * width);
+        let ahead = if C == 1 { at + AHEAD } else { ahead::<bf16>(at, width, (C - 1) * width) };
         for w in &ws {
             prefetch(w, ahead);
         }

@@ -110,8 +110,9 @@ pub fn linear(x: &[f32], weight: Matrix<'_>, bias: Option<&[f32]>, width: usize,
         Matrix::Bf16(weight) => {
             #[cfg(target_arch = "x86_64")]
             if Level::current() == Level::Avx512Bf16 {
-                let x = &round_to_bf16(x);
-                run(&Call { x, x_stride: width, weight, bias, width }, out, CACHED, dot_bf16::run);
+                let mut room = Vec::new();
+                let (x, x_stride) = round::rows_of_lines(x, width, &mut room);
+                run(&Call { x, x_stride, weight, bias, width }, out, CACHED, dot_bf16::run);
                 return;
             }
             let x = &copied(x, width, |x| bf16::from_f32(x).to_f32());

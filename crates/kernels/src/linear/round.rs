@@ -17,6 +17,26 @@ pub fn round_to_bf16(x: &[f32]) -> Vec<bf16> {
     rounded
 }
 
+/// Rounds rows so that each starts a line of the cache; returns them in `room`, and the distance from
+/// one to the next.
+pub(super) fn rows_of_lines<'a>(
+    x: &[f32],
+    width: usize,
+    room: &'a mut Vec<bf16>,
+) -> (&'a [bf16], usize) {
+    const LINE: usize = 64 / size_of::<bf16>();
+    let stride = width.next_multiple_of(LINE);
+    let len = x.len() / width * stride;
+    room.resize(len + LINE, bf16::ZERO);
+    let start = room.as_ptr().align_offset(LINE * size_of::<bf16>()).min(LINE);
+    let rows = &mut room[start..start + len];
+    let pieces = (chunks(x, width), chunks_mut(rows, stride));
+    for_each(pieces, TASK / width + 1, |_, (x, to)| {
+        dispatch(Round { x, to: &mut to[..x.len()] });
+    });
+    (rows, stride)
+}
+
 struct Round<'a> {
     x: &'a [f32],
     to: &'a mut [bf16],
