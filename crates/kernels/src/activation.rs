@@ -85,7 +85,7 @@ pub(crate) struct Normal<V> {
     /// The density times `sqrt(2 pi)`: `exp(-x^2 / 2)`.
     pub(crate) bell: V,
     /// The probability of more than the magnitude: `0.5 erfc(magnitude / sqrt(2))`, with a
-    /// relative error below 1e-6.
+    /// relative error below 4e-6.
     pub(crate) tail: V,
 }
 
