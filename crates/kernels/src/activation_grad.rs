@@ -109,7 +109,8 @@ impl Kernel for ErfGrad<'_> {
             // The sign, and next to zero, where the tail is a half, whatever is between.
             let sign = simd.mul(x, simd.splat(1e30));
             let sign = simd.min(one, simd.max(simd.sub(simd.splat(0.0), one), sign));
-            let below = simd.mul_add(sign, simd.sub(half, tail), half);
+            // The tail below zero and what it leaves of one above; a small one keeps its digits.
+            let below = simd.sub(simd.mul_add(sign, half, half), simd.mul(sign, tail));
             let density = simd.mul(bell, simd.splat(density_at_zero));
             let grad = simd.mul_add(x, density, below);
             store_some(simd, simd.mul(load_some(simd, &dy[at..]), grad), &mut dx[at..]);
