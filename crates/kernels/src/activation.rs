@@ -100,7 +100,7 @@ impl<V: Copy> Normal<V> {
         let bell = simd.exp(simd.mul(square, simd.splat(-0.5)));
         let bell = simd.mul_add(simd.mul(rest, simd.splat(-0.5)), bell, bell);
         // tail / bell as a polynomial of t = 1 / (1 + 0.4 magnitude), the coefficients fitted for
-        // the least relative error up to 14.5 (Lawson's iteration); beyond, the tail is zero.
+        // the least relative error up to 14.5 (Lawson's iteration); beyond, the tail is as good as zero.
         let t =
             simd.div(simd.splat(1.0), simd.mul_add(magnitude, simd.splat(0.4), simd.splat(1.0)));
         let mut p = simd.splat(TAIL[0]);

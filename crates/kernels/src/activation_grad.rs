@@ -18,7 +18,7 @@ pub fn gelu_tanh_grad(x: &[f32], dy: &[f32], dx: &mut [f32]) {
     assert_eq!((x.len(), dy.len()), (dx.len(), dx.len()));
     for_each(chunks_mut(dx, TASK), 1, |task, dx| {
         let part = task * TASK..task * TASK + dx.len();
-        dispatch(TanhGrad { x: &x[part.clone()], dy: &dy[part], dx });
+        dispatch(Grad { x: &x[part.clone()], dy: &dy[part], dx, slope: TanhSlope });
     });
 }
 
@@ -31,7 +31,7 @@ pub fn gelu_erf_grad(x: &[f32], dy: &[f32], dx: &mut [f32]) {
     assert_eq!((x.len(), dy.len()), (dx.len(), dx.len()));
     for_each(chunks_mut(dx, TASK), 1, |task, dx| {
         let part = task * TASK..task * TASK + dx.len();
-        dispatch(ErfGrad { x: &x[part.clone()], dy: &dy[part], dx });
+        dispatch(Grad { x: &x[part.clone()], dy: &dy[part], dx, slope: ErfSlope });
     });
 }
 
@@ -58,63 +58,70 @@ pub fn silu_gate_grad(gate_up: &[f32], width: usize, dy: &[f32], dgate_up: &mut 
     );
 }
 
-struct TanhGrad<'a> {
+/// The slope of a function in every lane. Not a closure, whose code would not get the level's
+/// instructions.
+trait Slope: Copy {
+    fn of<S: Simd>(self, simd: S, x: S::V) -> S::V;
+}
+
+/// Multiplies gradients with slopes.
+struct Grad<'a, F> {
     x: &'a [f32],
     dy: &'a [f32],
     dx: &'a mut [f32],
+    slope: F,
 }
 
-impl Kernel for TanhGrad<'_> {
+impl<F: Slope> Kernel for Grad<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { x, dy, dx } = self;
-        let twice = 2.0 * (2.0 / std::f32::consts::PI).sqrt();
-        let one = simd.splat(1.0);
+        let Self { x, dy, dx, slope } = self;
         for at in (0..dx.len()).step_by(S::LANES) {
-            let x = load_some(simd, &x[at..]);
-            // Beyond, the slope is flat; the cube must not overflow.
-            let x = simd.min(simd.splat(20.0), simd.max(simd.splat(-20.0), x));
-            let square = simd.mul(x, x);
-            let u = simd.mul(x, simd.mul_add(square, simd.splat(0.044_715), one));
-            let e = simd.exp(simd.mul(u, simd.splat(-twice)));
-            let s = simd.div(one, simd.add(e, one));
-            let slope = simd.mul_add(square, simd.splat(3.0 * 0.044_715), one);
-            // s (1 - s) = s (e s), which keeps its digits.
-            let bend = simd.mul(simd.mul(s, simd.mul(e, s)), simd.splat(twice));
-            let grad = simd.mul_add(simd.mul(x, bend), slope, s);
+            let grad = slope.of(simd, load_some(simd, &x[at..]));
             store_some(simd, simd.mul(load_some(simd, &dy[at..]), grad), &mut dx[at..]);
         }
     }
 }
 
-struct ErfGrad<'a> {
-    x: &'a [f32],
-    dy: &'a [f32],
-    dx: &'a mut [f32],
+#[derive(Clone, Copy)]
+struct TanhSlope;
+
+impl Slope for TanhSlope {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, x: S::V) -> S::V {
+        let twice = 2.0 * (2.0 / std::f32::consts::PI).sqrt();
+        let one = simd.splat(1.0);
+        // Beyond, the slope is flat; the cube must not overflow.
+        let x = simd.min(simd.splat(20.0), simd.max(simd.splat(-20.0), x));
+        let square = simd.mul(x, x);
+        let u = simd.mul(x, simd.mul_add(square, simd.splat(0.044_715), one));
+        let e = simd.exp(simd.mul(u, simd.splat(-twice)));
+        let s = simd.div(one, simd.add(e, one));
+        let slope = simd.mul_add(square, simd.splat(3.0 * 0.044_715), one);
+        // s (1 - s) = s (e s), which keeps its digits.
+        let bend = simd.mul(simd.mul(s, simd.mul(e, s)), simd.splat(twice));
+        simd.mul_add(simd.mul(x, bend), slope, s)
+    }
 }
 
-impl Kernel for ErfGrad<'_> {
-    type Output = ();
+#[derive(Clone, Copy)]
+struct ErfSlope;
 
+impl Slope for ErfSlope {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { x, dy, dx } = self;
+    fn of<S: Simd>(self, simd: S, x: S::V) -> S::V {
         let density_at_zero =
             0.5 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
         let (half, one) = (simd.splat(0.5), simd.splat(1.0));
-        for at in (0..dx.len()).step_by(S::LANES) {
-            let Normal { x, bell, tail, .. } = Normal::at(simd, load_some(simd, &x[at..]));
-            // The sign, and next to zero, where the tail is a half, whatever is between.
-            let sign = simd.mul(x, simd.splat(1e30));
-            let sign = simd.min(one, simd.max(simd.sub(simd.splat(0.0), one), sign));
-            // The tail below zero and what it leaves of one above; a small one keeps its digits.
-            let below = simd.sub(simd.mul_add(sign, half, half), simd.mul(sign, tail));
-            let density = simd.mul(bell, simd.splat(density_at_zero));
-            let grad = simd.mul_add(x, density, below);
-            store_some(simd, simd.mul(load_some(simd, &dy[at..]), grad), &mut dx[at..]);
-        }
+        let Normal { x, bell, tail, .. } = Normal::at(simd, x);
+        // The sign, and next to zero, where the tail is a half, whatever is between.
+        let sign = simd.mul(x, simd.splat(1e30));
+        let sign = simd.min(one, simd.max(simd.sub(simd.splat(0.0), one), sign));
+        // The tail below zero and what it leaves of one above; a small one keeps its digits.
+        let below = simd.sub(simd.mul_add(sign, half, half), simd.mul(sign, tail));
+        simd.mul_add(x, simd.mul(bell, simd.splat(density_at_zero)), below)
     }
 }
 
