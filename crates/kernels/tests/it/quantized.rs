@@ -102,7 +102,9 @@ fn a_row_of_a_product_with_blocks_does_not_depend_on_the_others_or_on_the_thread
             at_every_level(|level| {
                 let mut together = vec![0.0; rows * columns];
                 linear(&x, matrix, None, width, &mut together);
-                for (threads, at_once) in [(1, 1), (3, 2), (2, 3), (4, 4), (1, 6), (2, 8)] {
+                for (threads, at_once) in
+                    [(1, 1), (3, 2), (2, 3), (4, 4), (1, 6), (2, 8), (3, 11), (2, 16)]
+                {
                     let mut out = vec![0.0; rows * columns];
                     on_threads(threads, || {
                         for (x, out) in

@@ -42,7 +42,7 @@ impl Group {
     };
 }
 
-/// Rows of the tallest strip.
+/// Rows of the tallest strip of many rows.
 pub(super) const STRIP: usize = 6;
 /// Fours of elements of a block.
 pub(super) const FOURS: usize = BLOCK / 4;
@@ -79,6 +79,49 @@ impl Strip {
         self.starts[row] = group.starts[block];
         self.second_starts[row] = group.second_starts[block];
         self.sums[row] = group.sums[block];
+    }
+}
+
+/// Rows of an [`Eight`].
+pub(super) const EIGHT: usize = 8;
+/// Pairs of blocks of a group.
+pub(super) const PAIRS: usize = LANES / 2;
+
+/// Two blocks of each of eight rows, a block of a row to each lane; what is no row is zero.
+#[repr(align(64))]
+#[derive(Clone)]
+pub(super) struct Eight {
+    /// Integers with signs.
+    pub(super) quants: [[u8; 64]; FOURS],
+    /// As those of a [`Group`].
+    pub(super) scales: [f32; LANES],
+    pub(super) starts: [i32; LANES],
+    pub(super) second_starts: [i32; LANES],
+    pub(super) sums: [f32; LANES],
+}
+
+impl Eight {
+    const ZERO: Self = Self {
+        quants: [[0; 64]; FOURS],
+        scales: [0.0; LANES],
+        starts: [0; LANES],
+        second_starts: [0; LANES],
+        sums: [0.0; LANES],
+    };
+
+    /// Takes two blocks of a row.
+    fn put(&mut self, row: usize, group: &Group, pair: usize) {
+        let (fours, _) = group.quants[pair].as_chunks::<4>();
+        for block in 0..2 {
+            let (to, from) = (2 * row + block, 2 * pair + block);
+            for (quants, four) in self.quants.iter_mut().zip(&fours[FOURS * block..]) {
+                quants[4 * to..][..4].copy_from_slice(four);
+            }
+            self.scales[to] = group.scales[from];
+            self.starts[to] = group.starts[from];
+            self.second_starts[to] = group.second_starts[from];
+            self.sums[to] = group.sums[from];
+        }
     }
 }
 
@@ -120,6 +163,8 @@ enum Layout {
     Rows(Vec<Group>, usize),
     /// In strips of so many rows, whose blocks are in an [`Order`].
     Strips(Vec<Strip>, usize),
+    /// In eights, so many pairs of blocks to a row.
+    Eights(Vec<Eight>, usize),
 }
 
 impl Activations {
@@ -161,12 +206,35 @@ impl Activations {
         Self { rows, layout: Layout::Strips(strips, height) }
     }
 
+    /// Has every row rounded and put into eights, on all threads.
+    pub(super) fn eights_of(
+        x: &[f32],
+        width: usize,
+        round: impl Fn(&[f32], &mut [Group]) + Sync,
+    ) -> Self {
+        let rows = x.len() / width;
+        let num_groups = width.div_ceil(GROUP);
+        let mut eights = vec![Eight::ZERO; rows.div_ceil(EIGHT) * num_groups * PAIRS];
+        // Groups rather than rows, which may be too few for all threads.
+        for_each(chunks_mut(&mut eights, PAIRS), TASK.div_ceil(EIGHT * GROUP), |index, to| {
+            let (eight, at) = (index / num_groups, index % num_groups * GROUP);
+            let mut group = [Group::ZERO];
+            for (row, x) in x.chunks_exact(width).skip(eight * EIGHT).take(EIGHT).enumerate() {
+                round(&x[at..(at + GROUP).min(width)], &mut group);
+                for (pair, to) in to.iter_mut().enumerate() {
+                    to.put(row, &group[0], pair);
+                }
+            }
+        });
+        Self { rows, layout: Layout::Eights(eights, num_groups * PAIRS) }
+    }
+
     /// Returns a row; the rows must not be in strips.
     #[inline(always)]
     pub(super) fn row(&self, row: usize) -> &[Group] {
         match &self.layout {
             Layout::Rows(groups, per_row) => &groups[row * per_row..][..*per_row],
-            Layout::Strips(..) => &[],
+            _ => &[],
         }
     }
 
@@ -174,8 +242,17 @@ impl Activations {
     #[inline(always)]
     pub(super) fn strips(&self) -> (&[Strip], usize) {
         match &self.layout {
-            Layout::Rows(..) => (&[], 1),
             Layout::Strips(strips, height) => (strips, *height),
+            _ => (&[], 1),
+        }
+    }
+
+    /// Returns the eights, and how many pairs of blocks a row has; none if the rows are not in eights.
+    #[inline(always)]
+    pub(super) fn eights(&self) -> (&[Eight], usize) {
+        match &self.layout {
+            Layout::Eights(eights, per_row) => (eights, *per_row),
+            _ => (&[], PAIRS),
         }
     }
 
@@ -224,27 +301,19 @@ impl<F: Format> Work for Round<'_, F> {
 fn round(x: &[f32; BLOCK], quants: &mut [u8]) -> (f32, [i32; 2]) {
     /// Adding it leaves an integer in the low bits, rounded to nearest.
     const ROUNDER: f32 = 12_582_912.0;
-    // Lane by lane first, and then half and half, which vectors can do.
-    let (halves, _) = x.as_chunks::<16>();
-    let mut lanes = [0.0_f32; 16];
-    let mut nothings = [0.0_f32; 16];
-    for half in halves {
-        for i in 0..16 {
-            lanes[i] = if half[i].abs() > lanes[i] { half[i].abs() } else { lanes[i] };
-            // Nothing, unless an element is no finite number: then the scale is none either.
-            nothings[i] += half[i] * 0.0;
-        }
-    }
-    for width in [8, 4, 2, 1] {
-        for i in 0..width {
-            lanes[i] = if lanes[i + width] > lanes[i] { lanes[i + width] } else { lanes[i] };
-            nothings[i] += nothings[i + width];
-        }
-    }
-    let (largest, nothing) = (lanes[0], nothings[0]);
-    let (scale, inverse) =
-        if largest < LEAST { (nothing, 0.0) } else { (largest / MOST + nothing, MOST / largest) };
+    // The bits of positive numbers are in the order of the numbers, and those of what is no finite
+    // number come after them all.
+    let largest = x.iter().fold(0, |largest, x| x.abs().to_bits().max(largest));
+    let largest = f32::from_bits(largest);
+    let (scale, inverse) = if largest < LEAST {
+        (0.0, 0.0)
+    } else if largest.is_finite() {
+        (largest / MOST, MOST / largest)
+    } else {
+        (f32::NAN, 0.0)
+    };
     let mut sums = [0; 2];
+    let (halves, _) = x.as_chunks::<16>();
     let (to, _) = quants.as_chunks_mut::<16>();
     for ((half, to), sum) in halves.iter().zip(to).zip(&mut sums) {
         let mut bits = [0; 16];

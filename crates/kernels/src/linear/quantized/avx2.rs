@@ -76,6 +76,12 @@ pub(super) fn halves_of(bits: [u16; 16]) -> [__m128i; 2] {
     ]
 }
 
+/// Returns the bits of two numbers as those of one, which a vector is filled with at once.
+#[inline(always)]
+pub(super) fn two_in_one(a: f32, b: f32) -> f64 {
+    f64::from_bits(u64::from(b.to_bits()) << 32 | u64::from(a.to_bits()))
+}
+
 impl<const VNNI: bool> Dots for Avx2<VNNI> {
     type B = [__m256i; 2];
     type I = [__m256i; 2];
@@ -184,6 +190,31 @@ impl<const VNNI: bool> Dots for Avx2<VNNI> {
         unsafe {
             let four = _mm256_set1_epi32(i32::from_le_bytes(from));
             [four, four]
+        }
+    }
+    #[inline(always)]
+    fn eight(self, from: [u8; 8]) -> Self::B {
+        // SAFETY: see above.
+        unsafe { [_mm256_set1_epi64x(i64::from_le_bytes(from)); 2] }
+    }
+    #[inline(always)]
+    fn interleave(self, a: Self::B) -> Self::B {
+        // SAFETY: see above.
+        unsafe {
+            let low = _mm256_unpacklo_epi32(a[0], a[1]);
+            let high = _mm256_unpackhi_epi32(a[0], a[1]);
+            [
+                _mm256_permute2x128_si256::<0x20>(low, high),
+                _mm256_permute2x128_si256::<0x31>(low, high),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn two(self, [a, b]: [f32; 2]) -> Self::F {
+        // SAFETY: see above.
+        unsafe {
+            let two = _mm256_set1_pd(two_in_one(a, b));
+            [_mm256_castpd_ps(two); 2]
         }
     }
     #[inline(always)]

@@ -57,6 +57,26 @@ pub(super) trait Dots: Copy {
     fn flip(self, a: Self::B) -> Self::B;
     /// Returns the same four bytes sixteen times.
     fn four(self, from: [u8; 4]) -> Self::B;
+    /// Returns the same eight bytes eight times.
+    #[inline(always)]
+    fn eight(self, from: [u8; 8]) -> Self::B {
+        let mut bytes = [0; 64];
+        for to in bytes.as_chunks_mut().0 {
+            *to = from;
+        }
+        self.bytes(&bytes)
+    }
+    /// Returns fours of bytes of the first half and of the second in turn.
+    #[inline(always)]
+    fn interleave(self, a: Self::B) -> Self::B {
+        let (mut from, mut to) = ([0; 64], [0; 64]);
+        self.put_bytes(a, &mut from);
+        let to_fours = to.as_chunks_mut::<4>().0;
+        for (i, four) in from.as_chunks::<4>().0.iter().enumerate() {
+            to_fours[i % 8 * 2 + i / 8] = *four;
+        }
+        self.bytes(&to)
+    }
     /// Exchanges rows and columns of a square of fours of bytes.
     fn transpose(self, rows: &mut [Self::B; 16]);
     /// Exchanges rows and columns of a square of numbers.
@@ -84,6 +104,15 @@ pub(super) trait Dots: Copy {
 
     /// Returns a number in each lane.
     fn float(self, value: f32) -> Self::F;
+    /// Returns the same two numbers eight times.
+    #[inline(always)]
+    fn two(self, from: [f32; 2]) -> Self::F {
+        let mut numbers = [0.0; 16];
+        for to in numbers.as_chunks_mut().0 {
+            *to = from;
+        }
+        self.floats(&numbers)
+    }
     /// Reads numbers.
     fn floats(self, from: &[f32; 16]) -> Self::F;
     /// Writes numbers.

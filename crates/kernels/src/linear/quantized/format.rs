@@ -2,7 +2,6 @@
 
 use super::activation::FOURS;
 use super::dots::Dots;
-use super::many::Squares;
 use super::{BLOCK, GROUP, LANES};
 use crate::blocks::{BlockFormat, unpack_scales};
 
@@ -14,9 +13,6 @@ pub(super) trait Format: Copy + Send + Sync {
     const SPLIT: bool;
     /// Whether something is taken away from each element.
     const HAS_MIN: bool;
-    /// The most rows for which blocks are read as they lie: what one row costs so, beside what it
-    /// takes to unpack blocks for all rows, decides.
-    const FEW: usize = 4;
     /// Bytes of a group.
     const BYTES: usize = GROUP / Self::FORMAT.block_len() * Self::FORMAT.block_bytes();
 
@@ -36,15 +32,12 @@ pub(super) trait Format: Copy + Send + Sync {
     const PACKED: usize;
     /// Returns such a vector.
     fn packed<D: Dots>(dots: D, group: &[u8], index: usize) -> D::B;
-    /// Writes the fours of integers of the blocks in such vectors of sixteen columns, rows and
-    /// columns exchanged.
+    /// Returns fours `k` of integers of a block in such vectors of sixteen columns, rows and columns
+    /// exchanged.
     #[inline(always)]
-    fn spread<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>) {
+    fn fours<D: Dots>(_: D, square: &[D::B; LANES], block: usize, k: usize) -> D::B {
         // Vectors of two blocks, whose integers are whole bytes.
-        for k in 0..FOURS {
-            to.put(dots, (0, k), square[k]);
-            to.put(dots, (1, k), square[FOURS + k]);
-        }
+        square[FOURS * block + k]
     }
     /// Returns the scales and the minima of the blocks of a group.
     fn scales<D: Dots>(dots: D, group: &[u8]) -> Scales<D>;
@@ -107,7 +100,6 @@ pub(super) struct Q8_0;
 
 impl Format for Q8_0 {
     const FORMAT: BlockFormat = BlockFormat::Q8_0;
-    const FEW: usize = 8;
     const SPLIT: bool = false;
     const HAS_MIN: bool = false;
 
@@ -178,14 +170,9 @@ impl Format for Q4_0 {
     }
 
     #[inline(always)]
-    fn spread<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>) {
-        for block in 0..4 {
-            for i in 0..FOURS / 2 {
-                let [low, high] = dots.split(square[FOURS / 2 * block + i]);
-                to.put(dots, (block, i), low);
-                to.put(dots, (block, FOURS / 2 + i), high);
-            }
-        }
+    fn fours<D: Dots>(dots: D, square: &[D::B; LANES], block: usize, k: usize) -> D::B {
+        let [low, high] = dots.split(square[FOURS / 2 * block + k % (FOURS / 2)]);
+        if k < FOURS / 2 { low } else { high }
     }
 
     #[inline(always)]
@@ -267,14 +254,9 @@ impl Format for Q4K {
     }
 
     #[inline(always)]
-    fn spread<D: Dots, const P: usize>(dots: D, square: &[D::B; LANES], to: &mut Squares<'_, P>) {
-        for pair in 0..2 {
-            for k in 0..FOURS {
-                let [low, high] = dots.split(square[FOURS * pair + k]);
-                to.put(dots, (2 * pair, k), low);
-                to.put(dots, (2 * pair + 1, k), high);
-            }
-        }
+    fn fours<D: Dots>(dots: D, square: &[D::B; LANES], block: usize, k: usize) -> D::B {
+        let [low, high] = dots.split(square[FOURS * (block / 2) + k]);
+        if block.is_multiple_of(2) { low } else { high }
     }
 
     #[inline(always)]
@@ -332,7 +314,6 @@ pub(super) struct Q6K;
 
 impl Format for Q6K {
     const FORMAT: BlockFormat = BlockFormat::Q6K;
-    const FEW: usize = 8;
     const SPLIT: bool = true;
     const HAS_MIN: bool = false;
 

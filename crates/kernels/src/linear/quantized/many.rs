@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use super::activation::{FOURS, Order, STRIP, Strip};
 use super::dots::{Dots, Work};
 use super::format::Format;
+use super::sixteen::{Ahead, SCALE_STEPS, Sixteen};
 use super::{BLOCK, LANES, Part};
-use crate::memory::prefetch_second;
 
 /// Runs of blocks that are unpacked at a time, whatever the format packs together.
 const AT_ONCE: usize = 4;
@@ -30,7 +30,7 @@ impl<'a, F> Many<'a, F> {
 struct Square([[u8; 64]; FOURS]);
 
 /// Where the blocks of one vector of sixteen columns go.
-pub(super) struct Squares<'a, const P: usize> {
+struct Squares<'a, const P: usize> {
     blocks: &'a mut [[Square; P]],
     num_groups: usize,
     p: usize,
@@ -39,7 +39,7 @@ pub(super) struct Squares<'a, const P: usize> {
 impl<const P: usize> Squares<'_, P> {
     /// Writes fours `k` of a block.
     #[inline(always)]
-    pub(super) fn put<D: Dots>(&mut self, dots: D, (block, k): (usize, usize), fours: D::B) {
+    fn put<D: Dots>(&mut self, dots: D, (block, k): (usize, usize), fours: D::B) {
         dots.put_bytes(fours, &mut self.blocks[block * self.num_groups][self.p].0[k]);
     }
 }
@@ -119,27 +119,30 @@ fn columns<D: Dots, F: Format, const R: usize, const P: usize>(dots: D, part: &P
     let mut padded = [const { Vec::new() }; P];
     let mut totals = vec![[[0.0; LANES]; P]; rows];
     for (index, weight) in part.weight.chunks(P * LANES * row_bytes).enumerate() {
-        let mut sixteens = [Sixteen { bytes: &[], stride: 0, next: 0 }; P];
+        let mut sixteens = [Sixteen { bytes: &[], stride: 0 }; P];
         let parts = weight.chunks(LANES * row_bytes);
         for ((sixteen, weight), padded) in sixteens.iter_mut().zip(parts).zip(&mut padded) {
             *sixteen = Sixteen::new::<F>(weight, row_bytes, padded);
-            sixteen.next *= P;
         }
         // Sixteens that are missing are of no use, whatever they are.
         let used = weight.len().div_ceil(LANES * row_bytes);
+        let after = &part.weight[index * P * LANES * row_bytes..][weight.len()..];
+        let steps = rows.div_ceil(height) * height.div_ceil(R) * order.num_blocks
+            + used * num_groups * (F::PACKED + SCALE_STEPS);
+        let mut ahead = Ahead::new(&after[..after.len().min(weight.len())], steps);
         for (p, sixteen) in sixteens[..used].iter().enumerate() {
-            unpack_scales::<D, F, P>(dots, sixteen, &mut panel, p);
+            unpack_scales::<D, F, P>(dots, sixteen, &mut panel, p, &mut ahead);
         }
         totals.fill([[0.0; LANES]; P]);
         for first in (0..LANES).step_by(AT_ONCE) {
             for (p, sixteen) in sixteens[..used].iter().enumerate() {
-                unpack::<D, F, P>(dots, sixteen, &mut panel, (p, first));
+                unpack::<D, F, P>(dots, sixteen, &mut panel, (p, first), &mut ahead);
             }
             let strips = strips.chunks_exact(order.num_blocks.max(1));
             for (strip, totals) in strips.zip(totals.chunks_mut(height)) {
                 let call = Tile { panel: &panel, strip, order, first };
                 for (index, totals) in totals.chunks_mut(R).enumerate() {
-                    tile_of::<D, F, P>(dots, &call, index * R, totals);
+                    tile_of::<D, F, P>(dots, (&call, index * R), totals, &mut ahead);
                 }
             }
         }
@@ -156,39 +159,6 @@ fn columns<D: Dots, F: Format, const R: usize, const P: usize>(dots: D, part: &P
     ROOM.set(room);
 }
 
-/// Sixteen columns of weights in whole groups.
-#[derive(Clone, Copy)]
-struct Sixteen<'a> {
-    bytes: &'a [u8],
-    /// Bytes from one column to the next.
-    stride: usize,
-    /// Bytes to what is unpacked next.
-    next: usize,
-}
-
-impl<'a> Sixteen<'a> {
-    /// Takes columns as they lie, or, if they are fewer or no whole groups, filled up with zeros.
-    fn new<F: Format>(weight: &'a [u8], row_bytes: usize, padded: &'a mut Vec<u8>) -> Self {
-        let next = LANES * row_bytes;
-        if weight.len() == LANES * row_bytes && row_bytes.is_multiple_of(F::BYTES) {
-            return Self { bytes: weight, stride: row_bytes, next };
-        }
-        let stride = row_bytes.next_multiple_of(F::BYTES);
-        padded.clear();
-        padded.resize(LANES * stride, 0);
-        for (row, to) in weight.chunks_exact(row_bytes).zip(padded.chunks_exact_mut(stride)) {
-            to[..row_bytes].copy_from_slice(row);
-        }
-        Self { bytes: padded, stride, next }
-    }
-
-    /// Returns a group of a column.
-    #[inline(always)]
-    fn group<F: Format>(&self, column: usize, group: usize) -> &'a [u8] {
-        &self.bytes[column * self.stride + group * F::BYTES..][..F::BYTES]
-    }
-}
-
 /// What a tile is computed from.
 struct Tile<'a, const P: usize> {
     panel: &'a Panel<'a, P>,
@@ -202,17 +172,17 @@ struct Tile<'a, const P: usize> {
 #[inline(always)]
 fn tile_of<D: Dots, F: Format, const P: usize>(
     dots: D,
-    call: &Tile<'_, P>,
-    row: usize,
+    at: (&Tile<'_, P>, usize),
     totals: &mut [[[f32; LANES]; P]],
+    ahead: &mut Ahead<'_>,
 ) {
     match totals.len() {
-        1 => tile::<D, F, 1, P>(dots, call, row, totals),
-        2 => tile::<D, F, 2, P>(dots, call, row, totals),
-        3 => tile::<D, F, 3, P>(dots, call, row, totals),
-        4 => tile::<D, F, 4, P>(dots, call, row, totals),
-        5 => tile::<D, F, 5, P>(dots, call, row, totals),
-        _ => tile::<D, F, 6, P>(dots, call, row, totals),
+        1 => tile::<D, F, 1, P>(dots, at, totals, ahead),
+        2 => tile::<D, F, 2, P>(dots, at, totals, ahead),
+        3 => tile::<D, F, 3, P>(dots, at, totals, ahead),
+        4 => tile::<D, F, 4, P>(dots, at, totals, ahead),
+        5 => tile::<D, F, 5, P>(dots, at, totals, ahead),
+        _ => tile::<D, F, 6, P>(dots, at, totals, ahead),
     }
 }
 
@@ -223,8 +193,12 @@ fn unpack_scales<D: Dots, F: Format, const P: usize>(
     sixteen: &Sixteen<'_>,
     panel: &mut Panel<'_, P>,
     p: usize,
+    ahead: &mut Ahead<'_>,
 ) {
     for group in 0..panel.num_groups {
+        for _ in 0..SCALE_STEPS {
+            ahead.ask_for_some();
+        }
         let mut groups = [&sixteen.bytes[..0]; LANES];
         for (column, bytes) in groups.iter_mut().enumerate() {
             *bytes = sixteen.group::<F>(column, group);
@@ -250,6 +224,7 @@ fn unpack<D: Dots, F: Format, const P: usize>(
     sixteen: &Sixteen<'_>,
     panel: &mut Panel<'_, P>,
     (p, first): (usize, usize),
+    ahead: &mut Ahead<'_>,
 ) {
     let blocks_in_each = LANES / F::PACKED;
     for group in 0..panel.num_groups {
@@ -258,17 +233,27 @@ fn unpack<D: Dots, F: Format, const P: usize>(
             let mut square = [dots.four([0; 4]); LANES];
             for (column, packed) in square.iter_mut().enumerate() {
                 let bytes = sixteen.group::<F>(column, group);
-                // Rows side by side are too many for the processor to notice where each goes on.
-                let part = F::BYTES / F::PACKED;
-                for line in (0..part).step_by(64) {
-                    prefetch_second(bytes, sixteen.next + part * index + line);
-                }
                 *packed = F::packed(dots, bytes, index);
             }
+            ahead.ask_for_some();
             dots.transpose(&mut square);
             let num_groups = panel.num_groups;
             let blocks = &mut panel.squares[at * num_groups + group..];
-            F::spread(dots, &square, &mut Squares { blocks, num_groups, p });
+            spread::<D, F, P>(dots, &square, &mut Squares { blocks, num_groups, p });
+        }
+    }
+}
+
+/// Writes the blocks of one vector of sixteen columns.
+#[inline(always)]
+fn spread<D: Dots, F: Format, const P: usize>(
+    dots: D,
+    square: &[D::B; LANES],
+    to: &mut Squares<'_, P>,
+) {
+    for block in 0..LANES / F::PACKED {
+        for k in 0..FOURS {
+            to.put(dots, (block, k), F::fours(dots, square, block, k));
         }
     }
 }
@@ -277,9 +262,9 @@ fn unpack<D: Dots, F: Format, const P: usize>(
 #[inline(always)]
 fn tile<D: Dots, F: Format, const R: usize, const P: usize>(
     dots: D,
-    call: &Tile<'_, P>,
-    row: usize,
+    (call, row): (&Tile<'_, P>, usize),
     out: &mut [[[f32; LANES]; P]],
+    ahead: &mut Ahead<'_>,
 ) {
     let mut totals = [[dots.float(0.0); P]; R];
     for r in 0..R {
@@ -294,6 +279,7 @@ fn tile<D: Dots, F: Format, const R: usize, const P: usize>(
         let mut sums = [[dots.float(0.0); P]; R];
         let strips = &call.strip[call.order.run(lane)];
         for ((square, scales), strip) in squares.iter().zip(scales).zip(strips) {
+            ahead.ask_for_some();
             let (square, strip) = ((square, scales), (strip, row));
             if F::SPLIT {
                 add_products::<D, F, R, P>(dots, square, strip, Half::First, &mut sums);

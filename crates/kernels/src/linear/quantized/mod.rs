@@ -4,18 +4,20 @@
 //! exact integer products, one for each block, times the scales. The blocks of a row are counted
 //! off by sixteen: those with the same count are added up in order, and so are then the sixteen
 //! sums. Few rows of `x` are multiplied with the blocks as they lie, a sum in each lane of a vector;
-//! for many rows blocks of some columns are unpacked side by side first, a column in each lane. The
-//! order of the additions is the same.
+//! of some rows each has lanes of its own; for many rows blocks of some columns are unpacked side by
+//! side first, a column in each lane. The order of the additions is the same.
 
 mod activation;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod dots;
+mod eights;
 mod format;
 mod many;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod one;
+mod sixteen;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
@@ -38,6 +40,11 @@ const SERIAL: usize = 1 << 16;
 const TASKS_PER_THREAD: usize = 4;
 /// Columns of a task are a multiple of this where they are unpacked.
 const GRAIN: usize = 32;
+
+/// The most rows that are multiplied one by one.
+const FEW: usize = 4;
+/// The most rows of which each takes a lane.
+const SOME: usize = 32;
 
 /// Writes `x weight^T + bias` to `out`; the caller has checked the lengths in elements.
 pub(super) fn linear(
@@ -98,21 +105,25 @@ fn run<F: Format>(call: &Call<'_>) {
     // One level for all: it decides how the weights' integers are counted.
     let level = Level::current();
     let round = |x: &[f32], to: &mut [_]| dispatch_at(level, Round::<F>::new(x, to));
-    let activations = if rows <= F::FEW {
+    let activations = if rows <= FEW {
         Activations::rows_of(call.x, call.width, round)
+    } else if rows <= SOME {
+        Activations::eights_of(call.x, call.width, round)
     } else {
         Activations::strips_of(call.x, call.width, round)
     };
     let is_small = rows * call.out_width * call.width <= SERIAL;
     let tasks = if is_small { 1 } else { TASKS_PER_THREAD * num_threads() };
-    let grain = if rows <= F::FEW { 1 } else { GRAIN };
+    let grain = if rows <= FEW { 1 } else { GRAIN };
     let columns = call.out_width.div_ceil(tasks).next_multiple_of(grain);
     let row_bytes = F::row_bytes(call.width);
     let activations = &activations;
     for_each(chunks(call.weight, columns * row_bytes), 1, |task, weight| {
         let part = Part { call, activations, weight, first: task * columns };
-        if rows <= F::FEW {
+        if rows <= FEW {
             dispatch_at(level, one::Few::<F>::new(&part));
+        } else if rows <= SOME {
+            dispatch_at(level, eights::Eights::<F>::new(&part));
         } else {
             dispatch_at(level, many::Many::<F>::new(&part));
         }

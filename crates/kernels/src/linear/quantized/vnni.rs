@@ -6,7 +6,7 @@
 )]
 use std::arch::x86_64::*;
 
-use super::avx2::halves_of;
+use super::avx2::{halves_of, two_in_one};
 use super::dots::{Dots, Work};
 use crate::simd::x86::transpose_sixteen;
 
@@ -127,6 +127,24 @@ impl Dots for Vnni {
     fn four(self, from: [u8; 4]) -> Self::B {
         // SAFETY: see above.
         unsafe { _mm512_set1_epi32(i32::from_le_bytes(from)) }
+    }
+    #[inline(always)]
+    fn eight(self, from: [u8; 8]) -> Self::B {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_epi64(i64::from_le_bytes(from)) }
+    }
+    #[inline(always)]
+    fn interleave(self, a: Self::B) -> Self::B {
+        // SAFETY: see above.
+        unsafe {
+            let order = _mm512_set_epi32(15, 7, 14, 6, 13, 5, 12, 4, 11, 3, 10, 2, 9, 1, 8, 0);
+            _mm512_permutexvar_epi32(order, a)
+        }
+    }
+    #[inline(always)]
+    fn two(self, [a, b]: [f32; 2]) -> Self::F {
+        // SAFETY: see above.
+        unsafe { _mm512_castpd_ps(_mm512_set1_pd(two_in_one(a, b))) }
     }
     #[inline(always)]
     fn transpose(self, rows: &mut [Self::B; 16]) {
