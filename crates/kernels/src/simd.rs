@@ -27,6 +27,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// time.
     const OUTER: (usize, usize);
 
+    /// Runs a kernel as a function of its own, which has all registers for itself.
+    fn apart<K: Kernel>(self, kernel: K) -> K::Output;
     /// Returns `value` in every lane.
     fn splat(self, value: f32) -> Self::V;
     /// Reads the first [`Self::LANES`] elements.
@@ -39,6 +41,20 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn load_i8(self, from: &[u8]) -> Self::V;
     /// Writes the first [`Self::LANES`] elements.
     fn store(self, value: Self::V, to: &mut [f32]);
+    /// Reads fewer elements than a vector has, `rest` in the lanes after them.
+    #[inline(always)]
+    fn load_few(self, from: &[f32], rest: f32) -> Self::V {
+        let mut padded = [rest; 16];
+        padded[..from.len()].copy_from_slice(from);
+        self.load(&padded)
+    }
+    /// Writes as many elements as there is room for, which is for fewer than a vector has.
+    #[inline(always)]
+    fn store_few(self, value: Self::V, to: &mut [f32]) {
+        let mut padded = [0.0; 16];
+        self.store(value, &mut padded);
+        to.copy_from_slice(&padded[..to.len()]);
+    }
     /// Returns `a + b`.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// Returns `a - b`.
@@ -62,6 +78,19 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Returns the sum of all lanes: within each four of them `(0 + 2) + (1 + 3)`, and then half
     /// and half.
     fn sum(self, a: Self::V) -> f32;
+
+    /// Returns the largest of all lanes, none of which may be no number.
+    #[inline(always)]
+    fn largest(self, a: Self::V) -> f32 {
+        let mut lanes = [f32::NEG_INFINITY; 16];
+        self.store(a, &mut lanes);
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                lanes[i] = if lanes[i] > lanes[i + half] { lanes[i] } else { lanes[i + half] };
+            }
+        }
+        lanes[0]
+    }
 
     /// Returns the sum of each of four vectors, to the bit what [`Simd::sum`] returns.
     #[inline(always)]
@@ -107,6 +136,14 @@ pub(crate) trait Element: Copy + Default + Send + Sync {
     /// Returns the value as f32.
     fn widened(self) -> f32;
 
+    /// Reads fewer elements than a vector has, zeros after them.
+    #[inline(always)]
+    fn load_few<S: Simd>(simd: S, from: &[Self]) -> S::V {
+        let mut padded = [Self::default(); 16];
+        padded[..from.len()].copy_from_slice(from);
+        Self::load(simd, &padded)
+    }
+
     /// Returns the elements if they are bf16.
     #[inline(always)]
     fn as_bf16(_: &[Self]) -> Option<&[bf16]> {
@@ -118,6 +155,10 @@ impl Element for f32 {
     #[inline(always)]
     fn load<S: Simd>(simd: S, from: &[Self]) -> S::V {
         simd.load(from)
+    }
+    #[inline(always)]
+    fn load_few<S: Simd>(simd: S, from: &[Self]) -> S::V {
+        simd.load_few(from, 0.0)
     }
     #[inline(always)]
     fn widened(self) -> f32 {
@@ -151,18 +192,10 @@ impl Element for f16 {
     }
 }
 
-/// Reads a vector of what is left of a row, zeros after its end.
-#[inline(always)]
-pub(crate) fn load_rest<S: Simd, E: Element>(simd: S, from: &[E]) -> S::V {
-    let mut padded = [E::default(); 16];
-    padded[..from.len()].copy_from_slice(from);
-    E::load(simd, &padded)
-}
-
 /// Reads a vector of a row from its rest on, zeros after its end.
 #[inline(always)]
 pub(crate) fn load_some<S: Simd, E: Element>(simd: S, from: &[E]) -> S::V {
-    if from.len() >= S::LANES { E::load(simd, from) } else { load_rest(simd, from) }
+    if from.len() >= S::LANES { E::load(simd, from) } else { E::load_few(simd, from) }
 }
 
 /// Writes as much of a vector as there is room for.
@@ -171,9 +204,7 @@ pub(crate) fn store_some<S: Simd>(simd: S, value: S::V, to: &mut [f32]) {
     if to.len() >= S::LANES {
         simd.store(value, to);
     } else {
-        let mut padded = [0.0; 16];
-        simd.store(value, &mut padded);
-        to.copy_from_slice(&padded[..to.len()]);
+        simd.store_few(value, to);
     }
 }
 
@@ -187,7 +218,7 @@ pub(crate) fn widen<S: Simd, E: Element>(simd: S, from: &[E], to: &mut [f32]) {
         at += S::LANES;
     }
     if whole < from.len() {
-        simd.store(load_rest(simd, &from[whole..]), &mut to[whole..]);
+        simd.store(E::load_few(simd, &from[whole..]), &mut to[whole..]);
     }
 }
 
@@ -229,6 +260,10 @@ impl Simd for Portable {
     const TILE: (usize, usize) = (2, 2);
     const OUTER: (usize, usize) = (4, 1);
 
+    #[inline(never)]
+    fn apart<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
     #[inline(always)]
     fn splat(self, value: f32) -> Self::V {
         [value; 8]

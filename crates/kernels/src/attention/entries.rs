@@ -2,7 +2,7 @@
 
 use crate::blocks::{BlockFormat, SMALL};
 use crate::memory::prefetch;
-use crate::simd::{Element, Simd, load_rest};
+use crate::simd::{Element, Simd};
 
 /// Bytes of a block: a scale in half precision, and integers.
 const BLOCK: usize = BlockFormat::Q8_0.block_bytes();
@@ -44,7 +44,7 @@ impl<'a, E: Element> Entries for &'a [E] {
     }
     #[inline(always)]
     fn load_rest<S: Simd>(simd: S, entry: Self::Entry, at: usize) -> S::V {
-        load_rest(simd, &entry[at..])
+        E::load_few(simd, &entry[at..])
     }
 }
 

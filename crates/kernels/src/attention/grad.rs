@@ -1,4 +1,4 @@
-//! The gradient of attention, in blocks of rows and columns.
+//! The gradient of attention, in blocks of rows.
 //!
 //! The probabilities of a block are computed again from the logarithm of their denominator. A task
 //! takes one query head; the gradients of the keys and values of the query heads that share them
@@ -6,16 +6,16 @@
 
 use std::ops::Range;
 
+use super::many::{VALUES, rows_of_block};
+use super::tiles::{Columns, Multiply, Panels, Rows, Scratch, Seen, To, cut, room_for};
 use super::{AttentionShape, KeyValues, Visible};
 use crate::Matrix;
 use crate::aligned::Aligned;
-use crate::gemm::{Product, Target, View};
 use crate::parallel::{self, Scatter, chunks_mut};
-use crate::simd::{Element, Kernel, Simd, dispatch, load_some, store_some};
+use crate::simd::{Element, Kernel, Simd, dispatch, load_some, store_some, widen};
 
-/// Rows and columns of a block: the scores and their gradients stay in the second cache.
-const ROWS: usize = 84;
-const COLUMNS: usize = 512;
+/// Scores of a block, which stay in the second cache with their gradients.
+const SCORES: usize = 1 << 15;
 /// Elements of a task that fills with zeros, keys of one that adds up.
 const TASK: usize = 1 << 14;
 const KEYS: usize = 64;
@@ -104,10 +104,11 @@ fn run<E: Element>(call: &Call<'_, E>, grad: AttentionGrad<'_>) {
     assert_eq!(call.keys.len(), dkeys.len(), "gradient of the keys");
     assert_eq!(call.values.len(), dvalues.len(), "gradient of the values");
     let columns = call.input.visible.hull(0..rows).end;
-    for zeroed in [&mut *dq, &mut *dkeys, &mut *dvalues] {
+    for zeroed in [&mut *dkeys, &mut *dvalues] {
         parallel::for_each(chunks_mut(zeroed, TASK), 1, |_, zeroed| zeroed.fill(0.0));
     }
     if head_dim == 0 || columns == 0 {
+        dq.fill(0.0);
         return;
     }
     let last = (kv_heads - 1) * head_stride + (columns - 1) * key_stride + head_dim;
@@ -115,7 +116,7 @@ fn run<E: Element>(call: &Call<'_, E>, grad: AttentionGrad<'_>) {
     let (dq, dkeys, dvalues) = (Scatter::new(dq), Scatter::new(dkeys), Scatter::new(dvalues));
     let mut of_heads: Vec<_> = (0..heads).map(|_| None).collect();
     parallel::for_each(chunks_mut(&mut of_heads, 1), 1, |head, sums| {
-        sums[0] = Some(OneHead::new(call, head, columns).run(dq));
+        sums[0] = Some(dispatch(OneHead { call, head, columns, dq }));
     });
     let of_heads: Vec<_> = of_heads.into_iter().flatten().collect();
     let group = heads / kv_heads;
@@ -126,12 +127,12 @@ fn run<E: Element>(call: &Call<'_, E>, grad: AttentionGrad<'_>) {
             let at = kv_head * head_stride + column * key_stride;
             // SAFETY: tasks have different keys, and the gradients are borrowed mutably.
             let (dk, dv) = unsafe { (dkeys.slice(at, head_dim), dvalues.slice(at, head_dim)) };
-            for (from_k, from_v) in &of_heads[kv_head * group..][..group] {
-                let part = column * head_dim..(column + 1) * head_dim;
-                for (to, from) in dk.iter_mut().zip(&from_k[part.clone()]) {
+            for sums in &of_heads[kv_head * group..][..group] {
+                let part = column * sums.width..column * sums.width + head_dim;
+                for (to, from) in dk.iter_mut().zip(&sums.keys[part.clone()]) {
                     *to += from;
                 }
-                for (to, from) in dv.iter_mut().zip(&from_v[part]) {
+                for (to, from) in dv.iter_mut().zip(&sums.values[part]) {
                     *to += from;
                 }
             }
@@ -139,162 +140,238 @@ fn run<E: Element>(call: &Call<'_, E>, grad: AttentionGrad<'_>) {
     });
 }
 
+/// The gradients of the keys and the values of one query head. `// [columns, width]`
+struct Sums {
+    keys: Aligned,
+    values: Aligned,
+    /// The width of a head, in whole vectors.
+    width: usize,
+}
+
 /// The rows of one query head.
 struct OneHead<'a, E> {
     call: &'a Call<'a, E>,
     head: usize,
-    /// Where the head's keys and values start.
-    at: usize,
     columns: usize,
+    /// Where the gradients of the queries go.
+    dq: Scatter,
 }
 
-impl<'a, E: Element> OneHead<'a, E> {
-    fn new(call: &'a Call<'a, E>, head: usize, columns: usize) -> Self {
-        let AttentionShape { heads, kv_heads, .. } = call.input.shape;
-        let at = head / (heads / kv_heads) * call.input.kv.head_stride;
-        Self { call, head, at, columns }
-    }
-
-    /// Writes the gradients of the queries and returns those of the keys and values.
-    fn run(&self, dq: Scatter) -> (Aligned, Aligned) {
-        let Call { input, .. } = self.call;
-        let head_dim = input.shape.head_dim;
-        let rows = input.visible.num_rows();
-        let len = self.columns * head_dim;
-        let (mut dk, mut dv) = (Aligned::new(len), Aligned::new(len));
-        let (to_k, to_v) = (Scatter::new(&mut dk), Scatter::new(&mut dv));
-        let tall = ROWS.min(rows);
-        let broad = COLUMNS.min(self.columns);
-        let mut scratch = [Aligned::new(tall * broad), Aligned::new(tall * broad)];
-        for row in (0..rows).step_by(ROWS) {
-            let rows = row..rows.min(row + ROWS);
-            let hull = input.visible.hull(rows.clone());
-            for column in (hull.start..hull.end).step_by(COLUMNS) {
-                let columns = column..hull.end.min(column + COLUMNS);
-                if self.is_seen(&rows, &columns) {
-                    self.block((rows.clone(), columns), &mut scratch, [dq, to_k, to_v]);
-                }
-            }
-        }
-        (dk, dv)
-    }
-
-    /// Returns whether any of some rows sees any of some columns.
-    fn is_seen(&self, rows: &Range<usize>, columns: &Range<usize>) -> bool {
-        rows.clone().any(|row| {
-            let mut ranges = self.call.input.visible.row(row);
-            ranges.any(|range| range.start < columns.end && columns.start < range.end)
-        })
-    }
-
-    /// Adds what a block of rows and columns gives to the gradients.
-    fn block(
-        &self,
-        (rows, columns): (Range<usize>, Range<usize>),
-        [scores, grads]: &mut [Aligned; 2],
-        [dq, dk, dv]: [Scatter; 3],
-    ) {
-        let Call { input, dout, .. } = self.call;
-        let AttentionShape { heads, head_dim, .. } = input.shape;
-        let (tall, broad) = (rows.len(), columns.len());
-        let row_stride = heads * head_dim;
-        let first = rows.start * row_stride + self.head * head_dim;
-        let of_rows = |data: &'a [f32]| View { data: &data[first..], strides: (row_stride, 1) };
-        let (q, dout) = (of_rows(input.q), of_rows(dout));
-        let into = |out: &mut [f32]| Target { out: Scatter::new(out), at: 0, stride: broad };
-        let key_stride = input.kv.key_stride;
-        let of_columns = |data: &'a [E], strides| View {
-            data: &data[self.at + columns.start * key_stride..],
-            strides,
-        };
-        let Call { keys, values, .. } = self.call;
-        for (a, b, out) in [(q, keys, &mut *scores), (dout, values, &mut *grads)] {
-            let b = of_columns(b, (1, key_stride));
-            let size = (tall, broad, head_dim);
-            // SAFETY: the scratch is this task's.
-            unsafe { Product { a, b, size, target: into(out), accumulate: false }.run_here() }
-        }
-        self.differentiate(&rows, &columns, scores, grads);
-        let b = of_columns(keys, (key_stride, 1));
-        let a = View { data: &grads[..], strides: (broad, 1) };
-        let target = Target { out: dq, at: first, stride: row_stride };
-        let size = (tall, head_dim, broad);
-        // SAFETY: only this task has the head, whose queries these are.
-        unsafe { Product { a, b, size, target, accumulate: true }.run_here() }
-        for (a, b, out) in [(&*grads, q, dk), (&*scores, dout, dv)] {
-            let a = View { data: &a[..], strides: (1, broad) };
-            let target = Target { out, at: columns.start * head_dim, stride: head_dim };
-            let size = (broad, head_dim, tall);
-            // SAFETY: these sums are this task's.
-            unsafe { Product { a, b, size, target, accumulate: true }.run_here() }
-        }
-    }
-
-    /// Turns scores into probabilities and the probabilities' gradients into the scores'.
-    fn differentiate(
-        &self,
-        rows: &Range<usize>,
-        columns: &Range<usize>,
-        scores: &mut [f32],
-        grads: &mut [f32],
-    ) {
-        let Call { input, forward, dout, .. } = self.call;
-        let AttentionShape { heads, head_dim, scale, .. } = input.shape;
-        let broad = columns.len();
-        let of_rows = scores.chunks_exact_mut(broad).zip(grads.chunks_exact_mut(broad));
-        for (row, (scores, grads)) in rows.clone().zip(of_rows) {
-            let index = row * heads + self.head;
-            let part = index * head_dim..(index + 1) * head_dim;
-            let (out, dout) = (&forward.out[part.clone()], &dout[part]);
-            let lse = forward.lse[index];
-            let mut seen = 0;
-            for range in input.visible.row(row) {
-                let start = range.start.clamp(columns.start, columns.end) - columns.start;
-                let end = range.end.clamp(columns.start, columns.end) - columns.start;
-                if start < end {
-                    scores[seen..start].fill(0.0);
-                    grads[seen..start].fill(0.0);
-                    let (scores, grads) = (&mut scores[start..end], &mut grads[start..end]);
-                    dispatch(Differentiate { scores, grads, out, dout, lse, scale });
-                    seen = end;
-                }
-            }
-            scores[seen..].fill(0.0);
-            grads[seen..].fill(0.0);
-        }
-    }
+/// Keys and values of a head, unpacked.
+struct Packed<'a> {
+    panels: Panels,
+    keys: &'a [f32],
+    values: &'a [f32],
+    /// The keys again. `// [columns, width]`
+    rows: &'a [f32],
+    width: usize,
 }
 
-/// Some visible columns of a row.
-struct Differentiate<'a> {
-    /// Dot products, then probabilities.
+/// What a block is computed in.
+struct Room<'a> {
+    /// Scores, then probabilities, and their gradients. `// [rows, stride]`
     scores: &'a mut [f32],
-    /// Gradients of the probabilities, then those of the dot products.
     grads: &'a mut [f32],
-    out: &'a [f32],
-    dout: &'a [f32],
-    lse: f32,
-    scale: f32,
+    stride: usize,
+    /// The queries, the gradients of the results, and those of the queries. `// [rows, width]`
+    queries: &'a mut [f32],
+    douts: &'a mut [f32],
+    dqs: &'a mut [f32],
 }
 
-impl Kernel for Differentiate<'_> {
-    type Output = ();
+impl<E: Element> Kernel for OneHead<'_, E> {
+    type Output = Sums;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { scores, grads, out, dout, lse, scale } = self;
+    fn run<S: Simd>(self, simd: S) -> Sums {
+        match S::TILE.0 {
+            6 => self.blocks::<S, 6>(simd),
+            3 => self.blocks::<S, 3>(simd),
+            _ => self.blocks::<S, 2>(simd),
+        }
+    }
+}
+
+impl<E: Element> OneHead<'_, E> {
+    /// Writes the gradients of the queries and returns those of the keys and values.
+    #[inline(always)]
+    fn blocks<S: Simd, const R: usize>(&self, simd: S) -> Sums {
+        let Self { call, columns, .. } = *self;
+        let head_dim = call.input.shape.head_dim;
+        let rows = call.input.visible.num_rows();
+        let panels = Panels::new::<S>(head_dim, columns);
+        let width = head_dim.next_multiple_of(S::LANES);
+        // Tiles of columns may go past the last one.
+        let stride = (columns + R).next_multiple_of(panels.broad());
+        let tall = rows_of_block::<R>(SCORES, stride);
+        let [packed, room] = panels.lens();
+        let (block, of_rows) = (tall * stride, tall * width);
+        let lens = [packed, packed, columns * width, room, block, block, of_rows, of_rows, of_rows];
+        let mut scratch = Scratch::of(room_for(lens));
+        let [keys, values, key_rows, room, scores, grads, queries, douts, dqs] =
+            cut(&mut scratch, lens);
+        panels.pack(simd, keys, room, |simd, column, to| {
+            widen(simd, self.entry(call.keys, column), to);
+        });
+        panels.pack(simd, values, room, |simd, column, to| {
+            widen(simd, self.entry(call.values, column), to);
+        });
+        for (column, to) in key_rows[..columns * width].chunks_exact_mut(width).enumerate() {
+            widen(simd, self.entry(call.keys, column), to);
+        }
+        let packed = Packed { panels, keys, values, rows: key_rows, width };
+        let mut room = Room { scores, grads, stride, queries, douts, dqs };
+        let len = (columns + R) * width;
+        let mut sums = Sums { keys: Aligned::new(len), values: Aligned::new(len), width };
+        for row in (0..rows).step_by(tall) {
+            let seen = Seen::<R>::new(&call.input.visible, row..rows.min(row + tall));
+            self.block::<S, R>(simd, &seen, &packed, &mut room);
+            add_columns::<S, R>(simd, &seen, &room, &mut sums);
+        }
+        sums
+    }
+
+    /// Returns a key or a value.
+    #[inline(always)]
+    fn entry<'b>(&self, of: &'b [E], column: usize) -> &'b [E] {
+        let AttentionShape { heads, kv_heads, head_dim, .. } = self.call.input.shape;
+        let KeyValues { head_stride, key_stride, .. } = self.call.input.kv;
+        let at = self.head / (heads / kv_heads) * head_stride + column * key_stride;
+        &of[at..][..head_dim]
+    }
+
+    /// Returns where the head of a row is.
+    #[inline(always)]
+    fn part(&self, row: usize) -> Range<usize> {
+        let AttentionShape { heads, head_dim, .. } = self.call.input.shape;
+        let index = row * heads + self.head;
+        index * head_dim..(index + 1) * head_dim
+    }
+
+    /// Computes the probabilities of a block and the gradients of its scores, and writes those of
+    /// its queries.
+    #[inline(always)]
+    fn block<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        seen: &Seen<R>,
+        packed: &Packed<'_>,
+        room: &mut Room<'_>,
+    ) {
+        let (stride, width) = (room.stride, packed.width);
+        for (at, row) in seen.rows.clone().enumerate() {
+            let to = at * width..(at + 1) * width;
+            widen(simd, &self.call.input.q[self.part(row)], &mut room.queries[to.clone()]);
+            widen(simd, &self.call.dout[self.part(row)], &mut room.douts[to]);
+        }
+        let broad = packed.panels.broad();
+        let head_dim = self.call.input.shape.head_dim;
+        for first in (seen.hull.start / broad * broad..seen.hull.end).step_by(broad) {
+            for (row, seen) in seen.tiles() {
+                let end = seen.end.min(first + broad);
+                if first + broad <= seen.start || end <= first {
+                    continue;
+                }
+                let vectors = (end - first).div_ceil(S::LANES);
+                let of_rows = [(&*room.queries, packed.keys), (&*room.douts, packed.values)];
+                for ((a, b), to) in of_rows.into_iter().zip([&mut *room.scores, &mut *room.grads]) {
+                    let a: [&[f32]; R] =
+                        std::array::from_fn(|r| &a[(row + r) * width..][..head_dim]);
+                    let to =
+                        To { data: &mut to[row * stride + first..], stride, accumulate: false };
+                    let b = packed.panels.from(b, first);
+                    simd.apart(Multiply { a: Rows::new(a), b, vectors, to });
+                }
+            }
+        }
+        for (at, row) in seen.rows.clone().enumerate() {
+            let part = at * stride..(at + 1) * stride;
+            let (scores, grads) = (&mut room.scores[part.clone()], &mut room.grads[part]);
+            self.differentiate(simd, row, &seen.hull, (scores, grads));
+        }
+        for first in (seen.hull.start..seen.hull.end).step_by(VALUES) {
+            for (row, seen) in seen.tiles() {
+                let columns = seen.start.max(first)..seen.end.min(first + VALUES);
+                if columns.is_empty() {
+                    continue;
+                }
+                let a: [&[f32]; R] = std::array::from_fn(|r| {
+                    &room.grads[(row + r) * stride + columns.start..][..columns.len()]
+                });
+                let b = (&packed.rows[columns.start * width..], width);
+                let accumulate = columns.start > seen.start;
+                let to = To { data: &mut room.dqs[row * width..], stride: width, accumulate };
+                simd.apart(Multiply { a: Rows::new(a), b, vectors: width / S::LANES, to });
+            }
+        }
+        for (at, row) in seen.rows.clone().enumerate() {
+            let part = self.part(row);
+            // SAFETY: only this task has the head, whose queries these are.
+            let to = unsafe { self.dq.slice(part.start, part.len()) };
+            if seen.tiles[at / R].is_empty() {
+                to.fill(0.0);
+            } else {
+                to.copy_from_slice(&room.dqs[at * width..][..part.len()]);
+            }
+        }
+    }
+
+    /// Turns the scores of a row into probabilities and the probabilities' gradients into the
+    /// scores', zero where the row does not see and for some columns beyond the hull.
+    #[inline(always)]
+    fn differentiate<S: Simd>(
+        &self,
+        simd: S,
+        row: usize,
+        hull: &Range<usize>,
+        (scores, grads): (&mut [f32], &mut [f32]),
+    ) {
+        let Call { input, forward, dout, .. } = self.call;
+        let (out, dout) = (&forward.out[self.part(row)], &dout[self.part(row)]);
         let mut mean = simd.splat(0.0);
         for (out, dout) in out.chunks(S::LANES).zip(dout.chunks(S::LANES)) {
             mean = simd.mul_add(load_some(simd, out), load_some(simd, dout), mean);
         }
         let mean = simd.splat(simd.sum(mean));
-        let (lse, scale) = (simd.splat(lse), simd.splat(scale));
-        for (scores, grads) in scores.chunks_mut(S::LANES).zip(grads.chunks_mut(S::LANES)) {
-            let score = simd.mul(load_some(simd, scores), scale);
-            let p = simd.exp(simd.sub(score, lse));
-            let ds = simd.mul(p, simd.sub(load_some(simd, grads), mean));
-            store_some(simd, p, scores);
-            store_some(simd, simd.mul(ds, scale), grads);
+        let lse = simd.splat(forward.lse[row * input.shape.heads + self.head]);
+        let scale = simd.splat(input.shape.scale);
+        let mut seen = hull.start;
+        for range in input.visible.row(row) {
+            scores[seen..range.start].fill(0.0);
+            grads[seen..range.start].fill(0.0);
+            seen = range.end;
+            let (scores, grads) = (&mut scores[range.clone()], &mut grads[range]);
+            for (scores, grads) in scores.chunks_mut(S::LANES).zip(grads.chunks_mut(S::LANES)) {
+                let score = simd.mul(load_some(simd, scores), scale);
+                let p = simd.exp(simd.sub(score, lse));
+                let ds = simd.mul(p, simd.sub(load_some(simd, grads), mean));
+                store_some(simd, p, scores);
+                store_some(simd, simd.mul(ds, scale), grads);
+            }
+        }
+        let end = (hull.end + S::TILE.0).min(scores.len());
+        scores[seen..end].fill(0.0);
+        grads[seen..end].fill(0.0);
+    }
+}
+
+/// Adds what the rows of a block give to the gradients of the keys and values.
+#[inline(always)]
+fn add_columns<S: Simd, const R: usize>(simd: S, seen: &Seen<R>, room: &Room<'_>, sums: &mut Sums) {
+    let Sums { keys, values, width } = sums;
+    let (stride, width) = (room.stride, *width);
+    for column in seen.hull.clone().step_by(R) {
+        let rows = seen.rows_that_see(column..column + R);
+        if rows.is_empty() {
+            continue;
+        }
+        let of_keys = (&*room.grads, &*room.queries, &mut **keys);
+        let of_values = (&*room.scores, &*room.douts, &mut **values);
+        for (a, b, to) in [of_keys, of_values] {
+            let a = Columns { data: &a[rows.start * stride + column..], stride, depth: rows.len() };
+            let b = (&b[rows.start * width..], width);
+            let to = To { data: &mut to[column * width..], stride: width, accumulate: true };
+            simd.apart(Multiply::<_, R> { a, b, vectors: width / S::LANES, to });
         }
     }
 }

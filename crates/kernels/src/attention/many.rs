@@ -1,14 +1,18 @@
-//! All rows of one head: keys and values are unpacked once, rows are taken several at a time.
+//! All rows of one head, in blocks: keys and values are unpacked once, and what a block needs of them
+//! comes into the first cache once for all of its rows.
 
 use std::ops::Range;
 
 use super::entries::Entries;
 use super::one::{exponentials, largest};
+use super::tiles::{Multiply, Panels, ROWS, Rows, Scratch, Seen, To, cut, room_for};
 use super::{Call, HeadOut};
 use crate::simd::{Kernel, Simd};
 
-/// Columns of a matrix are filled up with zeros to a multiple of this: whole tiles at every level.
-const PADDING: usize = 64;
+/// Scores of a block, which stay in the second cache.
+const SCORES: usize = 1 << 16;
+/// Values that all rows of a block take before any takes the next: they stay in the first cache.
+pub(super) const VALUES: usize = 128;
 
 /// All rows of one head.
 pub(super) struct Head<'a, K> {
@@ -16,17 +20,29 @@ pub(super) struct Head<'a, K> {
     pub(super) out: HeadOut,
 }
 
-/// A matrix whose rows are filled up with zeros.
-struct Padded {
-    data: Vec<f32>,
-    stride: usize,
+/// Keys and values of a head, unpacked.
+struct Packed<'a> {
+    panels: Panels,
+    keys: &'a [f32],
+    /// `// [columns, width]`
+    values: &'a [f32],
+    /// The width of a head, in whole vectors.
+    width: usize,
 }
 
-impl Padded {
-    fn new(rows: usize, columns: usize, multiple: usize) -> Self {
-        let stride = columns.next_multiple_of(multiple);
-        Self { data: vec![0.0; rows * stride], stride }
-    }
+/// What a block is computed in.
+struct Room<'a> {
+    /// `// [rows, stride]`
+    scores: &'a mut [f32],
+    stride: usize,
+    /// `// [rows, width]`
+    results: &'a mut [f32],
+}
+
+/// Returns the rows of a block of scores that are so far apart.
+#[inline(always)]
+pub(super) fn rows_of_block<const R: usize>(scores: usize, stride: usize) -> usize {
+    ((scores / stride.max(1)).min(ROWS) / R * R).max(R)
 }
 
 impl<K: Entries> Kernel for Head<'_, K> {
@@ -34,80 +50,119 @@ impl<K: Entries> Kernel for Head<'_, K> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { call, out } = self;
-        let rows = call.visible.num_rows();
-        let columns = call.visible.hull(0..rows).end;
-        let keys = self.transposed_keys(simd, columns);
-        let values = self.values(simd, columns);
-        let (tall, _) = S::TILE;
-        let mut scores = Padded::new(tall, columns, PADDING);
-        let mut results = Padded::new(tall, call.shape.head_dim, PADDING);
-        let mut row = 0;
-        while row < rows {
-            let height = tall.min(rows - row);
-            let hull = call.visible.hull(row..row + height);
-            let queries: Vec<&[f32]> =
-                (row..row + height).map(|row| call.query(row, out.head)).collect();
-            // Whole vectors of columns; what is outside the hull is not looked at.
-            let from = hull.start - hull.start % S::LANES;
-            product(simd, &queries, (&keys.data, keys.stride), from..hull.end, &mut scores);
-            let mut totals = [0.0; 8];
-            for (r, total) in totals[..height].iter_mut().enumerate() {
-                let scores = &mut scores.data[r * scores.stride..][..hull.end];
-                let largest;
-                (largest, *total) = weights(simd, &call, row + r, &hull, scores);
-                out.set_lse(row + r, largest, *total);
-            }
-            let weights: Vec<&[f32]> =
-                scores.data.chunks(scores.stride).take(height).map(|r| &r[hull.clone()]).collect();
-            let seen = (&values.data[hull.start * values.stride..], values.stride);
-            product(simd, &weights, seen, 0..call.shape.head_dim, &mut results);
-            for (r, total) in totals[..height].iter().enumerate() {
-                let inverse = if *total > 0.0 { 1.0 / total } else { 0.0 };
-                let result = &mut results.data[r * results.stride..][..call.shape.head_dim];
-                for value in result.iter_mut() {
-                    *value *= inverse;
-                }
-                out.set(row + r, result);
-            }
-            row += height;
+        match S::TILE.0 {
+            6 => self.blocks::<S, 6>(simd),
+            3 => self.blocks::<S, 3>(simd),
+            _ => self.blocks::<S, 2>(simd),
         }
     }
 }
 
 impl<K: Entries> Head<'_, K> {
-    /// Returns the scaled keys as columns. `// [head_dim, columns]`
     #[inline(always)]
-    fn transposed_keys<S: Simd>(&self, simd: S, columns: usize) -> Padded {
-        let shape = self.call.shape;
-        let mut keys = Padded::new(shape.head_dim, columns, PADDING);
-        let mut row = vec![0.0; shape.head_dim.next_multiple_of(S::LANES)];
-        for column in 0..columns {
-            let key = self.call.entry(self.call.keys, self.out.head, column);
-            widen::<S, K>(simd, key, shape.head_dim, &mut row);
-            for (d, value) in row[..shape.head_dim].iter().enumerate() {
-                keys.data[d * keys.stride + column] = value * shape.scale;
+    fn blocks<S: Simd, const R: usize>(&self, simd: S) {
+        let Self { call, out } = self;
+        let rows = call.visible.num_rows();
+        let columns = call.visible.hull(0..rows).end;
+        let panels = Panels::new::<S>(call.shape.head_dim, columns);
+        let width = call.shape.head_dim.next_multiple_of(S::LANES);
+        let stride = columns.next_multiple_of(panels.broad());
+        let tall = rows_of_block::<R>(SCORES, stride);
+        let [keys, room] = panels.lens();
+        let lens = [keys, columns * width, tall * stride, tall * width, room];
+        let mut scratch = Scratch::of(room_for(lens));
+        let [keys, values, scores, results, room] = cut(&mut scratch, lens);
+        let scale = simd.splat(call.shape.scale);
+        panels.pack(simd, keys, room, |simd, column, to| {
+            let key = call.entry(call.keys, out.head, column);
+            widen::<S, K>(simd, key, call.shape.head_dim, to);
+            for part in to.chunks_exact_mut(S::LANES) {
+                simd.store(simd.mul(simd.load(part), scale), part);
             }
+        });
+        for (column, to) in values[..columns * width].chunks_exact_mut(width.max(1)).enumerate() {
+            let value = call.entry(call.values, out.head, column);
+            widen::<S, K>(simd, value, call.shape.head_dim, to);
         }
-        keys
+        let packed = Packed { panels, keys, values, width };
+        let mut room = Room { scores, stride, results };
+        for row in (0..rows).step_by(tall) {
+            self.block::<S, R>(simd, row..rows.min(row + tall), &packed, &mut room);
+        }
     }
 
-    /// Returns the values. `// [columns, head_dim]`
+    /// Computes some rows.
     #[inline(always)]
-    fn values<S: Simd>(&self, simd: S, columns: usize) -> Padded {
-        let width = self.call.shape.head_dim;
-        let mut values = Padded::new(columns, width, S::LANES);
-        for (column, row) in values.data.chunks_exact_mut(values.stride).enumerate() {
-            let value = self.call.entry(self.call.values, self.out.head, column);
-            widen::<S, K>(simd, value, width, row);
+    fn block<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        rows: Range<usize>,
+        packed: &Packed<'_>,
+        room: &mut Room<'_>,
+    ) {
+        let Self { call, out } = self;
+        let Room { scores, stride, results } = room;
+        let (stride, width) = (*stride, packed.width);
+        let seen = Seen::<R>::new(&call.visible, rows.clone());
+        let broad = packed.panels.broad();
+        let hull = seen.hull.clone();
+        for first in (hull.start / broad * broad..hull.end).step_by(broad) {
+            for (row, seen) in seen.tiles() {
+                let end = seen.end.min(first + broad);
+                if first + broad <= seen.start || end <= first {
+                    continue;
+                }
+                let keys = packed.panels.from(packed.keys, first);
+                // Rows that are missing in the last tile are computed and not looked at.
+                let queries: [&[f32]; R] = std::array::from_fn(|r| {
+                    call.query((rows.start + row + r).min(rows.end - 1), out.head)
+                });
+                let data = &mut scores[row * stride + first..];
+                let to = To { data, stride, accumulate: false };
+                let vectors = (end - first).div_ceil(S::LANES);
+                simd.apart(Multiply { a: Rows::new(queries), b: keys, vectors, to });
+            }
         }
-        values
+        let mut inverses = [0.0; ROWS];
+        for (at, row) in rows.clone().enumerate() {
+            let scores = &mut scores[at * stride..][..stride];
+            let (largest, total) = weights(simd, call, row, &seen.tiles[at / R], scores);
+            out.set_lse(row, largest, total);
+            inverses[at] = if total > 0.0 { 1.0 / total } else { 0.0 };
+        }
+        for first in (hull.start..hull.end).step_by(VALUES) {
+            for (row, seen) in seen.tiles() {
+                let columns = seen.start.max(first)..seen.end.min(first + VALUES);
+                if columns.is_empty() {
+                    continue;
+                }
+                let weights: [&[f32]; R] = std::array::from_fn(|r| {
+                    &scores[(row + r) * stride + columns.start..][..columns.len()]
+                });
+                let values = (&packed.values[columns.start * width..], width);
+                let accumulate = columns.start > seen.start;
+                let to = To { data: &mut results[row * width..], stride: width, accumulate };
+                let vectors = width / S::LANES;
+                simd.apart(Multiply { a: Rows::new(weights), b: values, vectors, to });
+            }
+        }
+        for (at, row) in rows.enumerate() {
+            let result = &mut results[at * width..][..width];
+            if seen.tiles[at / R].is_empty() {
+                result.fill(0.0);
+            }
+            let inverse = simd.splat(inverses[at]);
+            for part in result.chunks_exact_mut(S::LANES) {
+                simd.store(simd.mul(simd.load(part), inverse), part);
+            }
+            out.set(row, result);
+        }
     }
 }
 
 /// Writes an entry of `width` elements as f32; `to` has room for whole vectors.
 #[inline(always)]
-fn widen<S: Simd, K: Entries>(simd: S, entry: K::Entry, width: usize, to: &mut [f32]) {
+pub(super) fn widen<S: Simd, K: Entries>(simd: S, entry: K::Entry, width: usize, to: &mut [f32]) {
     let whole = width - width % S::LANES;
     for at in (0..whole).step_by(S::LANES) {
         simd.store(K::load(simd, entry, at), &mut to[at..]);
@@ -141,83 +196,4 @@ fn weights<S: Simd, K: Entries>(
     }
     scores[seen..hull.end].fill(0.0);
     (most, total)
-}
-
-/// Writes `a b` for some columns of `b`, whose stride is given with it, in whole vectors.
-#[inline(always)]
-fn product<S: Simd>(
-    simd: S,
-    a: &[&[f32]],
-    b: (&[f32], usize),
-    columns: Range<usize>,
-    out: &mut Padded,
-) {
-    let stride = out.stride;
-    match (S::TILE, a.len()) {
-        ((6, 4), 6) => tile_rows::<S, 6, 4>(simd, a, b, columns, (&mut out.data, stride)),
-        ((3, 3), 3) => tile_rows::<S, 3, 3>(simd, a, b, columns, (&mut out.data, stride)),
-        ((2, 2), 2) => tile_rows::<S, 2, 2>(simd, a, b, columns, (&mut out.data, stride)),
-        _ => {
-            for (a, out) in a.iter().zip(out.data.chunks_exact_mut(stride)) {
-                tile_rows::<S, 1, 4>(simd, &[*a], b, columns.clone(), (out, stride));
-            }
-        }
-    }
-}
-
-/// Writes `R` rows of the product, `C` vectors at a time.
-#[inline(always)]
-fn tile_rows<S: Simd, const R: usize, const C: usize>(
-    simd: S,
-    a: &[&[f32]],
-    b: (&[f32], usize),
-    columns: Range<usize>,
-    (out, out_stride): (&mut [f32], usize),
-) {
-    let a: [&[f32]; R] = std::array::from_fn(|r| a[r]);
-    let mut at = columns.start;
-    while at < columns.end {
-        let vectors = (columns.end - at).div_ceil(S::LANES);
-        if vectors >= C {
-            tile::<S, R, C>(simd, a, b, at, (&mut *out, out_stride));
-            at += C * S::LANES;
-        } else if vectors >= 2 {
-            tile::<S, R, 2>(simd, a, b, at, (&mut *out, out_stride));
-            at += 2 * S::LANES;
-        } else {
-            tile::<S, R, 1>(simd, a, b, at, (&mut *out, out_stride));
-            at += S::LANES;
-        }
-    }
-}
-
-#[inline(always)]
-fn tile<S: Simd, const R: usize, const C: usize>(
-    simd: S,
-    a: [&[f32]; R],
-    (b, stride): (&[f32], usize),
-    at: usize,
-    (out, out_stride): (&mut [f32], usize),
-) {
-    let mut sums = [[simd.splat(0.0); C]; R];
-    let depth = a[0].len();
-    let a: [&[f32]; R] = std::array::from_fn(|r| &a[r][..depth]);
-    for k in 0..depth {
-        let row = &b[k * stride + at..][..C * S::LANES];
-        let mut b = [simd.splat(0.0); C];
-        for c in 0..C {
-            b[c] = simd.load(&row[c * S::LANES..]);
-        }
-        for r in 0..R {
-            let a = simd.splat(a[r][k]);
-            for c in 0..C {
-                sums[r][c] = simd.mul_add(a, b[c], sums[r][c]);
-            }
-        }
-    }
-    for (r, sums) in sums.iter().enumerate() {
-        for (c, sum) in sums.iter().enumerate() {
-            simd.store(*sum, &mut out[r * out_stride + at + c * S::LANES..]);
-        }
-    }
 }

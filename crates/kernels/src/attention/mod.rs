@@ -4,6 +4,7 @@ mod entries;
 mod grad;
 mod many;
 mod one;
+mod tiles;
 
 use std::ops::Range;
 
@@ -228,10 +229,8 @@ impl HeadOut {
     fn set(&self, row: usize, values: &[f32]) {
         let AttentionShape { heads, head_dim, .. } = self.shape;
         let start = (row * heads + self.head) * head_dim;
-        for (d, value) in values[..head_dim].iter().enumerate() {
-            // SAFETY: tasks have different heads or rows, and `run` holds the result meanwhile.
-            unsafe { self.out.set(start + d, *value) }
-        }
+        // SAFETY: tasks have different heads or rows, and `run` holds the result meanwhile.
+        unsafe { self.out.slice(start, head_dim) }.copy_from_slice(&values[..head_dim]);
     }
 }
 

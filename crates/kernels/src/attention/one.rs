@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::entries::Entries;
 use super::{Call, Out};
-use crate::simd::{Kernel, Simd, load_rest};
+use crate::simd::{Kernel, Simd};
 
 /// How many keys ahead of its use memory is asked for one: the processor alone notices too late
 /// that rows go on.
@@ -96,7 +96,7 @@ fn dot<S: Simd, K: Entries>(simd: S, query: &[f32], key: K::Entry) -> f32 {
     }
     if whole < query.len() {
         let rest = K::load_rest(simd, key, whole);
-        sum = simd.mul_add(load_rest(simd, &query[whole..]), rest, sum);
+        sum = simd.mul_add(simd.load_few(&query[whole..], 0.0), rest, sum);
     }
     simd.sum(sum)
 }
@@ -111,25 +111,16 @@ pub(super) fn softmax<S: Simd>(simd: S, scores: &mut [f32]) -> (f32, f32) {
 /// Returns the largest score, minus infinity if there is none; what is not a number does not count.
 #[inline(always)]
 pub(super) fn largest<S: Simd>(simd: S, scores: &[f32]) -> f32 {
-    let mut found = [f32::NEG_INFINITY; 16];
-    let mut lanes = simd.load(&found);
+    let mut lanes = simd.splat(f32::NEG_INFINITY);
     let chunks = scores.chunks_exact(S::LANES);
     let rest = chunks.remainder();
     for chunk in chunks {
         lanes = simd.max(simd.load(chunk), lanes);
     }
     if !rest.is_empty() {
-        found[..rest.len()].copy_from_slice(rest);
-        lanes = simd.max(simd.load(&found), lanes);
+        lanes = simd.max(simd.load_few(rest, f32::NEG_INFINITY), lanes);
     }
-    found = [f32::NEG_INFINITY; 16];
-    simd.store(lanes, &mut found);
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            found[i] = if found[i] > found[i + half] { found[i] } else { found[i + half] };
-        }
-    }
-    found[0]
+    simd.largest(lanes)
 }
 
 /// Replaces scores by `exp(score - largest)` and returns their sum.
@@ -146,12 +137,10 @@ pub(super) fn exponentials<S: Simd>(simd: S, scores: &mut [f32], largest: f32) -
     let rest = chunks.into_remainder();
     if !rest.is_empty() {
         // What fills the vector up is about 1e-38, which changes no sum with the largest's one.
-        let mut padded = [f32::NEG_INFINITY; 16];
-        padded[..rest.len()].copy_from_slice(rest);
-        let e = simd.exp(simd.sub(simd.load(&padded), shift));
+        let few = simd.load_few(rest, f32::NEG_INFINITY);
+        let e = simd.exp(simd.sub(few, shift));
         total = simd.add(total, e);
-        simd.store(e, &mut padded);
-        rest.copy_from_slice(&padded[..rest.len()]);
+        simd.store_few(e, rest);
     }
     simd.sum(total)
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::Part;
 use crate::aligned::{Aligned, LINE};
 use crate::memory::prefetch;
-use crate::simd::{Element, Kernel, Simd, load_rest, widen};
+use crate::simd::{Element, Kernel, Simd, widen};
 
 /// Elements of a row that are multiplied before their sums are put aside: six rows of them fit
 /// into the first cache beside the weights.
@@ -177,9 +177,9 @@ fn tile<S: Simd, W: Element, const R: usize, const C: usize>(
     }
     if whole < depth {
         for r in 0..R {
-            let x = load_rest(simd, &xs[r][whole..]);
+            let x = simd.load_few(&xs[r][whole..], 0.0);
             for c in 0..C {
-                sums[r][c] = simd.mul_add(x, load_rest(simd, &ws[c][whole..]), sums[r][c]);
+                sums[r][c] = simd.mul_add(x, W::load_few(simd, &ws[c][whole..]), sums[r][c]);
             }
         }
     }

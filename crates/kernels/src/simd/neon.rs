@@ -16,6 +16,7 @@ use super::{Kernel, Simd};
 pub(crate) struct Neon;
 
 /// Runs a kernel with NEON.
+#[inline(never)]
 pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Neon)
 }
@@ -37,6 +38,10 @@ impl Simd for Neon {
     const TILE: (usize, usize) = (3, 3);
     const OUTER: (usize, usize) = (6, 2);
 
+    #[inline(always)]
+    fn apart<K: Kernel>(self, kernel: K) -> K::Output {
+        run(kernel)
+    }
     #[inline(always)]
     fn splat(self, value: f32) -> Self::V {
         // SAFETY: see above.

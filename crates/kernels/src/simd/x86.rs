@@ -22,6 +22,7 @@ pub(crate) struct Avx512(());
 ///
 /// # Safety
 /// The processor must have AVX2, FMA and F16C.
+#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2(()))
@@ -31,6 +32,7 @@ pub(crate) unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
 ///
 /// # Safety
 /// The processor must have AVX-512 F, BW and VL, AVX2, FMA and F16C.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
 pub(crate) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(()))
@@ -82,6 +84,11 @@ impl Simd for Avx2 {
     const TILE: (usize, usize) = (3, 3);
     const OUTER: (usize, usize) = (6, 2);
 
+    #[inline(always)]
+    fn apart<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: see above.
+        unsafe { run_avx2(kernel) }
+    }
     #[inline(always)]
     fn splat(self, value: f32) -> Self::V {
         // SAFETY: see above.
@@ -184,12 +191,24 @@ impl Simd for Avx2 {
     }
 }
 
+/// Returns a mask of the first lanes, fewer than all.
+#[inline(always)]
+fn few(lanes: usize) -> __mmask16 {
+    assert!(lanes < 16);
+    (1 << lanes) - 1
+}
+
 impl Simd for Avx512 {
     type V = __m512;
     const LANES: usize = 16;
     const TILE: (usize, usize) = (6, 4);
     const OUTER: (usize, usize) = (14, 2);
 
+    #[inline(always)]
+    fn apart<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: see above.
+        unsafe { run_avx512(kernel) }
+    }
     #[inline(always)]
     fn splat(self, value: f32) -> Self::V {
         // SAFETY: see above.
@@ -227,6 +246,23 @@ impl Simd for Avx512 {
         let to = &mut to[..16];
         // SAFETY: see above.
         unsafe { _mm512_storeu_ps(to.as_mut_ptr(), value) }
+    }
+    #[inline(always)]
+    fn load_few(self, from: &[f32], rest: f32) -> Self::V {
+        let mask = few(from.len());
+        // SAFETY: see above; the mask has a bit for each element, and others are not touched.
+        unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(rest), mask, from.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store_few(self, value: Self::V, to: &mut [f32]) {
+        let mask = few(to.len());
+        // SAFETY: as in `load_few`.
+        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), mask, value) }
+    }
+    #[inline(always)]
+    fn largest(self, a: Self::V) -> f32 {
+        // SAFETY: see above.
+        unsafe { _mm512_reduce_max_ps(a) }
     }
     #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
