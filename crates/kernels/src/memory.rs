@@ -1,25 +1,43 @@
 //! Where memory comes from and where it goes.
 
+use half::bf16;
+
 /// Returns so many numbers that are whatever they are, for a kernel that writes all of them.
 ///
 /// Filling them first takes a twentieth of the time of a training step. A build with assertions
 /// makes them not a number, so that tests notice what is not written.
 pub fn unwritten(len: usize) -> Vec<f32> {
+    any_bits(len, f32::NAN)
+}
+
+/// As [`unwritten`], in bf16.
+pub(crate) fn unwritten_bf16(len: usize) -> Vec<bf16> {
+    any_bits(len, bf16::NAN)
+}
+
+/// A type of which any bits are a value.
+trait Plain: Copy + Default {}
+impl Plain for f32 {}
+impl Plain for bf16 {}
+
+/// Returns so many values that are whatever they are, `marker` in a build with assertions.
+fn any_bits<T: Plain>(len: usize, marker: T) -> Vec<T> {
     #[cfg(all(not(debug_assertions), any(target_arch = "x86_64", target_arch = "aarch64")))]
     {
-        let mut numbers = Vec::<f32>::with_capacity(len);
-        let start = numbers.as_mut_ptr();
-        // SAFETY: the memory is allocated for so many numbers. The compiler does not look into
+        let _ = marker;
+        let mut values = Vec::<T>::with_capacity(len);
+        let start = values.as_mut_ptr();
+        // SAFETY: the memory is allocated for so many values. The compiler does not look into
         // the assembly, which is given the pointer and so may have written any bits there, and
-        // any bits are a number: from here on the memory holds values.
+        // any bits are a value: from here on the memory holds values.
         unsafe {
             std::arch::asm!("/* {} */", in(reg) start, options(nostack, preserves_flags));
-            numbers.set_len(len);
+            values.set_len(len);
         }
-        numbers
+        values
     }
     #[cfg(any(debug_assertions, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
-    vec![if cfg!(debug_assertions) { f32::NAN } else { 0.0 }; len]
+    vec![if cfg!(debug_assertions) { marker } else { T::default() }; len]
 }
 
 /// Asks the allocator to keep what is freed for the next allocation, where it can be asked.

@@ -2,6 +2,7 @@
 
 use half::bf16;
 
+use crate::memory::unwritten_bf16;
 use crate::parallel::{chunks, chunks_mut, for_each};
 use crate::simd::{Kernel, Simd, dispatch};
 
@@ -10,7 +11,7 @@ const TASK: usize = 1 << 14;
 
 /// Rounds to the nearest bf16, ties to even; what is not a number stays so.
 pub fn round_to_bf16(x: &[f32]) -> Vec<bf16> {
-    let mut rounded = vec![bf16::ZERO; x.len()];
+    let mut rounded = unwritten_bf16(x.len());
     for_each((chunks(x, TASK), chunks_mut(&mut rounded, TASK)), 1, |_, (x, to)| {
         dispatch(Round { x, to });
     });
