@@ -25,7 +25,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     let package = ["--quiet", "-p", "kernels", "--target", TARGET];
-    cargo(workspace, &[&["check"], &package[..], &["--all-targets"]].concat())?;
+    let denied = ["--all-targets", "--", "-D", "warnings"];
+    cargo(workspace, &[&["clippy"], &package[..], &denied].concat())?;
     for program in [EMULATOR, LINKER] {
         if !installed(workspace, program) {
             println!(

@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
+#[cfg(target_arch = "x86_64")]
 use crate::memory::unwritten;
 
 /// Numbers of a line of the cache: a vector that starts at a multiple of it touches one line only.
@@ -21,6 +22,7 @@ impl Aligned {
     }
 
     /// Returns numbers that are whatever they are, as [`unwritten`] does.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn unwritten(len: usize) -> Self {
         Self::of(unwritten(len + LINE), len)
     }

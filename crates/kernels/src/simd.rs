@@ -145,6 +145,7 @@ pub(crate) trait Element: Copy + Default + Send + Sync {
     }
 
     /// Returns the elements if they are bf16.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn as_bf16(_: &[Self]) -> Option<&[bf16]> {
         None
@@ -175,6 +176,7 @@ impl Element for bf16 {
     fn widened(self) -> f32 {
         self.to_f32()
     }
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn as_bf16(elements: &[Self]) -> Option<&[bf16]> {
         Some(elements)

@@ -10,6 +10,7 @@ mod pairs;
 
 use std::cell::Cell;
 
+#[cfg(target_arch = "x86_64")]
 use half::bf16;
 
 #[cfg(target_arch = "x86_64")]
@@ -109,16 +110,16 @@ impl<A: Element, B: Element> Product<'_, A, B> {
     /// # Safety
     /// As for [`Product::run_here`].
     pub(crate) unsafe fn run(self) {
-        let Self { size, target, accumulate, .. } = self;
         #[cfg(target_arch = "x86_64")]
         if Level::current() == Level::Avx512Bf16
             && let (Some(a), Some(b)) = (self.a.as_bf16(), self.b.as_bf16())
         {
+            let Self { size, target, accumulate, .. } = self;
             // SAFETY: a level in use was detected, and the caller vouches for the rest.
             unsafe { Pairs { a, b, size, target, accumulate }.run() }
             return;
         }
-        let (rows, columns, depth) = size;
+        let (rows, columns, depth) = self.size;
         if rows * columns * depth <= SERIAL {
             // SAFETY: the caller vouches for it.
             unsafe { self.run_here() }

@@ -20,6 +20,7 @@ pub fn round_to_bf16(x: &[f32]) -> Vec<bf16> {
 
 /// Rounds rows so that each starts a line of the cache; returns them in `room`, and the distance from
 /// one to the next.
+#[cfg(target_arch = "x86_64")]
 pub(super) fn rows_of_lines<'a>(
     x: &[f32],
     width: usize,
