@@ -92,7 +92,7 @@ fn sentence_piece_streams_give_characters_at_once() {
 
 proptest! {
     #[test]
-    fn streams_equal_the_librarys_decoding(
+    fn streams_equal_what_the_library_decodes(
         ids in prop::collection::vec(
             prop_oneof![0..520_u32, 3..259_u32, Just(298), 120..259_u32], 0..40,
         ),
