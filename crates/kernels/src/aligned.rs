@@ -1,5 +1,6 @@
 //! Buffers whose start is the start of a line of the cache.
 
+use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
 #[cfg(target_arch = "x86_64")]
@@ -44,5 +45,46 @@ impl Deref for Aligned {
 impl DerefMut for Aligned {
     fn deref_mut(&mut self) -> &mut [f32] {
         &mut self.buffer[self.start..self.start + self.len]
+    }
+}
+
+thread_local! {
+    /// Memory that the last call on this thread has left.
+    static SCRATCH: Cell<Option<Aligned>> = const { Cell::new(None) };
+}
+
+/// Memory of this thread for a call: of small matrices, asking the system for it would take as long as
+/// multiplying them. What is in it is written before it is read.
+pub(crate) struct Scratch {
+    /// None only while it is being given back.
+    kept: Option<Aligned>,
+    len: usize,
+}
+
+impl Scratch {
+    /// Borrows so many numbers.
+    pub(crate) fn of(len: usize) -> Self {
+        let kept = SCRATCH.take().filter(|kept| kept.len() >= len);
+        Self { kept: Some(kept.unwrap_or_else(|| Aligned::new(len))), len }
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        self.kept.as_deref().map_or(&[], |kept| &kept[..self.len])
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        self.kept.as_deref_mut().map_or(&mut [], |kept| &mut kept[..self.len])
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        SCRATCH.set(self.kept.take());
     }
 }

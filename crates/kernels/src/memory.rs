@@ -2,6 +2,9 @@
 
 use half::bf16;
 
+/// Bytes of a line of a cache.
+const LINE: usize = 64;
+
 /// Returns so many numbers that are whatever they are, for a kernel that writes all of them.
 ///
 /// Filling them first takes a twentieth of the time of a training step. A build with assertions
@@ -83,6 +86,29 @@ pub(crate) fn prefetch_second<T>(from: &[T], elements: usize) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (from, elements);
+}
+
+/// Bytes that come next, asked for a few lines at a time so that memory is read all the while.
+pub(crate) struct Ahead<'a> {
+    bytes: &'a [u8],
+    at_once: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// Asks for everything within so many steps.
+    pub(crate) fn new(bytes: &'a [u8], steps: usize) -> Self {
+        Self { bytes, at_once: bytes.len().div_ceil(steps.max(1)).next_multiple_of(LINE) }
+    }
+
+    /// Takes a step.
+    #[inline(always)]
+    pub(crate) fn ask_for_some(&mut self) {
+        let some = self.at_once.min(self.bytes.len());
+        for line in (0..some).step_by(LINE) {
+            prefetch_second(self.bytes, line);
+        }
+        self.bytes = &self.bytes[some..];
+    }
 }
 
 #[cfg(test)]

@@ -361,6 +361,46 @@ mod tests {
         }
     }
 
+    /// Reads some elements and writes them again; returns what was read and the largest.
+    struct Few<'a>(&'a [f32], &'a mut [f32]);
+
+    impl Kernel for Few<'_> {
+        type Output = ([f32; 16], f32);
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> Self::Output {
+            // Of fewer lanes than there are elements: as many as fit.
+            let len = self.0.len().min(S::LANES - 1);
+            let few = simd.load_few(&self.0[..len], -7.0);
+            simd.store_few(few, &mut self.1[..len]);
+            let mut lanes = [-7.0; 16];
+            simd.store(few, &mut lanes);
+            (lanes, simd.largest(few))
+        }
+    }
+
+    #[test]
+    fn few_elements_are_read_and_written_and_no_others() {
+        let from: Vec<f32> = (0..20_u8).map(|i| 0.5 + f32::from(i * 7 % 20)).collect();
+        for level in Level::available() {
+            for (start, len) in (0..4).flat_map(|start| (0..16).map(move |len| (start, len))) {
+                let mut to = [9.0; 20];
+                let some = &from[start..start + len];
+                let (lanes, largest) = dispatch_at(level, Few(some, &mut to[start..]));
+                let read = lanes.iter().take_while(|lane| **lane > 0.0).count();
+                assert!(read == len || read == 7 && len > 7, "{level:?} {len}: {read}");
+                let (mut written, mut filled) = ([9.0; 20], [-7.0; 16]);
+                written[start..start + read].copy_from_slice(&some[..read]);
+                filled[..read].copy_from_slice(&some[..read]);
+                let expected = some[..read].iter().copied().fold(-7.0, f32::max);
+                let bits = |of: &[f32]| of.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&to), bits(&written), "{level:?} {start} {len}");
+                assert_eq!(bits(&lanes), bits(&filled), "{level:?} {start} {len}");
+                assert_eq!(bits(&[largest]), bits(&[expected]), "{level:?} {start} {len}");
+            }
+        }
+    }
+
     #[test]
     fn four_vectors_are_summed_as_each_by_itself() {
         // Of many magnitudes, so that another order gives other bits.

@@ -6,11 +6,10 @@
 
 use std::ops::Range;
 
-use super::many::{VALUES, rows_of_block};
-use super::tiles::{Columns, Multiply, Panels, Rows, Scratch, Seen, To, cut, room_for};
+use super::tiles::{Columns, Multiply, Panels, Seen, To, cut, room_for, rows_of_block};
 use super::{AttentionShape, KeyValues, Visible};
 use crate::Matrix;
-use crate::aligned::Aligned;
+use crate::aligned::{Aligned, Scratch};
 use crate::parallel::{self, Scatter, chunks_mut};
 use crate::simd::{Element, Kernel, Simd, dispatch, load_some, store_some, widen};
 
@@ -264,46 +263,19 @@ impl<E: Element> OneHead<'_, E> {
             widen(simd, &self.call.input.q[self.part(row)], &mut room.queries[to.clone()]);
             widen(simd, &self.call.dout[self.part(row)], &mut room.douts[to]);
         }
-        let broad = packed.panels.broad();
         let head_dim = self.call.input.shape.head_dim;
-        for first in (seen.hull.start / broad * broad..seen.hull.end).step_by(broad) {
-            for (row, seen) in seen.tiles() {
-                let end = seen.end.min(first + broad);
-                if first + broad <= seen.start || end <= first {
-                    continue;
-                }
-                let vectors = (end - first).div_ceil(S::LANES);
-                let of_rows = [(&*room.queries, packed.keys), (&*room.douts, packed.values)];
-                for ((a, b), to) in of_rows.into_iter().zip([&mut *room.scores, &mut *room.grads]) {
-                    let a: [&[f32]; R] =
-                        std::array::from_fn(|r| &a[(row + r) * width..][..head_dim]);
-                    let to =
-                        To { data: &mut to[row * stride + first..], stride, accumulate: false };
-                    let b = packed.panels.from(b, first);
-                    simd.apart(Multiply { a: Rows::new(a), b, vectors, to });
-                }
-            }
-        }
+        let Packed { panels, keys, values, .. } = *packed;
+        let Room { scores, grads, queries, douts, .. } = &mut *room;
+        let query = |r: usize| &queries[r * width..][..head_dim];
+        seen.times_panels(simd, query, (panels, keys), (&mut **scores, stride));
+        let dout = |r: usize| &douts[r * width..][..head_dim];
+        seen.times_panels(simd, dout, (panels, values), (&mut **grads, stride));
         for (at, row) in seen.rows.clone().enumerate() {
             let part = at * stride..(at + 1) * stride;
             let (scores, grads) = (&mut room.scores[part.clone()], &mut room.grads[part]);
             self.differentiate(simd, row, &seen.hull, (scores, grads));
         }
-        for first in (seen.hull.start..seen.hull.end).step_by(VALUES) {
-            for (row, seen) in seen.tiles() {
-                let columns = seen.start.max(first)..seen.end.min(first + VALUES);
-                if columns.is_empty() {
-                    continue;
-                }
-                let a: [&[f32]; R] = std::array::from_fn(|r| {
-                    &room.grads[(row + r) * stride + columns.start..][..columns.len()]
-                });
-                let b = (&packed.rows[columns.start * width..], width);
-                let accumulate = columns.start > seen.start;
-                let to = To { data: &mut room.dqs[row * width..], stride: width, accumulate };
-                simd.apart(Multiply { a: Rows::new(a), b, vectors: width / S::LANES, to });
-            }
-        }
+        seen.times_values(simd, (&*room.grads, stride), (packed.rows, width), room.dqs);
         for (at, row) in seen.rows.clone().enumerate() {
             let part = self.part(row);
             // SAFETY: only this task has the head, whose queries these are.

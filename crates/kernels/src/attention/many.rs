@@ -5,14 +5,13 @@ use std::ops::Range;
 
 use super::entries::Entries;
 use super::one::{exponentials, largest};
-use super::tiles::{Multiply, Panels, ROWS, Rows, Scratch, Seen, To, cut, room_for};
+use super::tiles::{Panels, ROWS, Seen, cut, room_for, rows_of_block};
 use super::{Call, HeadOut};
+use crate::aligned::Scratch;
 use crate::simd::{Kernel, Simd};
 
 /// Scores of a block, which stay in the second cache.
 const SCORES: usize = 1 << 16;
-/// Values that all rows of a block take before any takes the next: they stay in the first cache.
-pub(super) const VALUES: usize = 128;
 
 /// All rows of one head.
 pub(super) struct Head<'a, K> {
@@ -37,12 +36,6 @@ struct Room<'a> {
     stride: usize,
     /// `// [rows, width]`
     results: &'a mut [f32],
-}
-
-/// Returns the rows of a block of scores that are so far apart.
-#[inline(always)]
-pub(super) fn rows_of_block<const R: usize>(scores: usize, stride: usize) -> usize {
-    ((scores / stride.max(1)).min(ROWS) / R * R).max(R)
 }
 
 impl<K: Entries> Kernel for Head<'_, K> {
@@ -104,25 +97,8 @@ impl<K: Entries> Head<'_, K> {
         let Room { scores, stride, results } = room;
         let (stride, width) = (*stride, packed.width);
         let seen = Seen::<R>::new(&call.visible, rows.clone());
-        let broad = packed.panels.broad();
-        let hull = seen.hull.clone();
-        for first in (hull.start / broad * broad..hull.end).step_by(broad) {
-            for (row, seen) in seen.tiles() {
-                let end = seen.end.min(first + broad);
-                if first + broad <= seen.start || end <= first {
-                    continue;
-                }
-                let keys = packed.panels.from(packed.keys, first);
-                // Rows that are missing in the last tile are computed and not looked at.
-                let queries: [&[f32]; R] = std::array::from_fn(|r| {
-                    call.query((rows.start + row + r).min(rows.end - 1), out.head)
-                });
-                let data = &mut scores[row * stride + first..];
-                let to = To { data, stride, accumulate: false };
-                let vectors = (end - first).div_ceil(S::LANES);
-                simd.apart(Multiply { a: Rows::new(queries), b: keys, vectors, to });
-            }
-        }
+        let query = |r: usize| call.query((rows.start + r).min(rows.end - 1), out.head);
+        seen.times_panels(simd, query, (packed.panels, packed.keys), (&mut **scores, stride));
         let mut inverses = [0.0; ROWS];
         for (at, row) in rows.clone().enumerate() {
             let scores = &mut scores[at * stride..][..stride];
@@ -130,22 +106,7 @@ impl<K: Entries> Head<'_, K> {
             out.set_lse(row, largest, total);
             inverses[at] = if total > 0.0 { 1.0 / total } else { 0.0 };
         }
-        for first in (hull.start..hull.end).step_by(VALUES) {
-            for (row, seen) in seen.tiles() {
-                let columns = seen.start.max(first)..seen.end.min(first + VALUES);
-                if columns.is_empty() {
-                    continue;
-                }
-                let weights: [&[f32]; R] = std::array::from_fn(|r| {
-                    &scores[(row + r) * stride + columns.start..][..columns.len()]
-                });
-                let values = (&packed.values[columns.start * width..], width);
-                let accumulate = columns.start > seen.start;
-                let to = To { data: &mut results[row * width..], stride: width, accumulate };
-                let vectors = width / S::LANES;
-                simd.apart(Multiply { a: Rows::new(weights), b: values, vectors, to });
-            }
-        }
+        seen.times_values(simd, (&**scores, stride), (packed.values, width), results);
         for (at, row) in rows.enumerate() {
             let result = &mut results[at * width..][..width];
             if seen.tiles[at / R].is_empty() {
@@ -162,7 +123,7 @@ impl<K: Entries> Head<'_, K> {
 
 /// Writes an entry of `width` elements as f32; `to` has room for whole vectors.
 #[inline(always)]
-pub(super) fn widen<S: Simd, K: Entries>(simd: S, entry: K::Entry, width: usize, to: &mut [f32]) {
+fn widen<S: Simd, K: Entries>(simd: S, entry: K::Entry, width: usize, to: &mut [f32]) {
     let whole = width - width % S::LANES;
     for at in (0..whole).step_by(S::LANES) {
         simd.store(K::load(simd, entry, at), &mut to[at..]);

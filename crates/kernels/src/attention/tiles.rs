@@ -3,11 +3,10 @@
 //! An element is summed in the order of the depth, whatever the tile it is in and however the depth
 //! is cut.
 
-use std::cell::Cell;
-use std::ops::{Deref, DerefMut, Range};
+use std::ops::Range;
 
 use super::Visible;
-use crate::aligned::{Aligned, LINE};
+use crate::aligned::LINE;
 use crate::simd::{Kernel, Simd};
 
 /// `R` rows of the left matrix of a product.
@@ -149,6 +148,14 @@ fn tile<S: Simd, L: Left<R>, const R: usize, const C: usize>(
 
 /// Rows of a block at most, a multiple of the rows of every tile.
 pub(super) const ROWS: usize = 48;
+/// Values that all rows of a block take before any takes the next: they stay in the first cache.
+const VALUES: usize = 128;
+
+/// Returns the rows of a block of so many scores that are so far apart.
+#[inline(always)]
+pub(super) fn rows_of_block<const R: usize>(scores: usize, stride: usize) -> usize {
+    ((scores / stride.max(1)).min(ROWS) / R * R).max(R)
+}
 
 /// The columns that the rows of a block see, by tiles of `R` rows.
 pub(super) struct Seen<const R: usize> {
@@ -187,6 +194,60 @@ impl<const R: usize> Seen<R> {
         let mut tiles = self.tiles().filter(|(_, seen)| sees(seen)).map(|(row, _)| row);
         let Some(first) = tiles.next() else { return 0..0 };
         first..(tiles.last().unwrap_or(first) + R).min(self.rows.len())
+    }
+}
+
+impl<const R: usize> Seen<R> {
+    /// Writes the products of the rows, which begin with `row(0)`, and columns in panels, where the
+    /// tiles see. A row that is missing in the last tile is asked for as well.
+    #[inline(always)]
+    pub(super) fn times_panels<'a, S: Simd>(
+        &self,
+        simd: S,
+        row: impl Fn(usize) -> &'a [f32],
+        (panels, packed): (Panels, &[f32]),
+        (to, stride): (&mut [f32], usize),
+    ) {
+        let broad = panels.broad;
+        for first in (self.hull.start / broad * broad..self.hull.end).step_by(broad) {
+            for (at, seen) in self.tiles() {
+                let end = seen.end.min(first + broad);
+                if first + broad <= seen.start || end <= first {
+                    continue;
+                }
+                let rows: [&[f32]; R] = std::array::from_fn(|r| row(at + r));
+                let (b, data) = (panels.from(packed, first), &mut to[at * stride + first..]);
+                let to = To { data, stride, accumulate: false };
+                let vectors = (end - first).div_ceil(S::LANES);
+                simd.apart(Multiply { a: Rows::new(rows), b, vectors, to });
+            }
+        }
+    }
+
+    /// Writes the products of weights and values `// [columns, width]`, where the tiles see.
+    #[inline(always)]
+    pub(super) fn times_values<S: Simd>(
+        &self,
+        simd: S,
+        (weights, stride): (&[f32], usize),
+        (values, width): (&[f32], usize),
+        to: &mut [f32],
+    ) {
+        for first in (self.hull.start..self.hull.end).step_by(VALUES) {
+            for (at, seen) in self.tiles() {
+                let columns = seen.start.max(first)..seen.end.min(first + VALUES);
+                if columns.is_empty() {
+                    continue;
+                }
+                let rows: [&[f32]; R] = std::array::from_fn(|r| {
+                    &weights[(at + r) * stride + columns.start..][..columns.len()]
+                });
+                let b = (&values[columns.start * width..], width);
+                let accumulate = columns.start > seen.start;
+                let to = To { data: &mut to[at * width..], stride: width, accumulate };
+                simd.apart(Multiply { a: Rows::new(rows), b, vectors: width / S::LANES, to });
+            }
+        }
     }
 }
 
@@ -246,45 +307,8 @@ impl Panels {
     }
 
     /// Returns the panels from a column on, which is the first of one, and the stride of their rows.
-    pub(super) fn from(self, panels: &[f32], column: usize) -> (&[f32], usize) {
+    fn from(self, panels: &[f32], column: usize) -> (&[f32], usize) {
         (&panels[column * self.tall..], self.broad)
-    }
-}
-
-thread_local! {
-    /// Memory that the last call on this thread has left.
-    static SCRATCH: Cell<Option<Aligned>> = const { Cell::new(None) };
-}
-
-/// Memory for a call: of small matrices, asking the system for it would take as long as multiplying
-/// them. What is in it is written before it is read.
-pub(super) struct Scratch(Option<Aligned>);
-
-impl Scratch {
-    /// Returns at least so many numbers.
-    pub(super) fn of(len: usize) -> Self {
-        let kept = SCRATCH.take().filter(|kept| kept.len() >= len);
-        Self(Some(kept.unwrap_or_else(|| Aligned::new(len))))
-    }
-}
-
-impl Deref for Scratch {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        self.0.as_deref().unwrap_or_default()
-    }
-}
-
-impl DerefMut for Scratch {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        self.0.as_deref_mut().unwrap_or_default()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        SCRATCH.set(self.0.take());
     }
 }
 

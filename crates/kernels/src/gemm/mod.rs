@@ -8,8 +8,6 @@
 #[cfg(target_arch = "x86_64")]
 mod pairs;
 
-use std::cell::Cell;
-
 #[cfg(target_arch = "x86_64")]
 use half::bf16;
 
@@ -17,7 +15,7 @@ use half::bf16;
 use self::pairs::Pairs;
 #[cfg(target_arch = "x86_64")]
 use crate::Level;
-use crate::aligned::Aligned;
+use crate::aligned::Scratch;
 use crate::parallel::{self, Scatter};
 use crate::simd::{Element, Kernel, Simd, dispatch, load_some};
 
@@ -88,21 +86,14 @@ pub(crate) struct Product<'a, A, B> {
     pub(crate) accumulate: bool,
 }
 
-thread_local! {
-    /// The panels of the last product of this thread, to be used again.
-    static SCRATCH: Cell<Option<Aligned>> = const { Cell::new(None) };
-}
-
 impl<A: Element, B: Element> Product<'_, A, B> {
     /// Multiplies on this thread.
     ///
     /// # Safety
     /// Nobody else may access the target's elements at the same time.
     pub(crate) unsafe fn run_here(self) {
-        let mut scratch =
-            SCRATCH.take().unwrap_or_else(|| Aligned::new(DEPTH * (BREADTH + TALLEST)));
-        dispatch(Block { product: self, scratch: &mut scratch });
-        SCRATCH.set(Some(scratch));
+        let scratch = &mut Scratch::of(DEPTH * (BREADTH + TALLEST));
+        dispatch(Block { product: self, scratch });
     }
 
     /// Multiplies on all threads.

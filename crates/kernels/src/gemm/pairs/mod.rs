@@ -5,12 +5,12 @@
 //! of `b` into panels as wide as one. A task then takes a block of the result and packs what it needs
 //! of the other matrix: columns of one tile after the other, all rows being multiplied with each
 //! while the next come from memory, or some rows, which stay in the second cache while they are
-//! multiplied with all columns. Rows whose elements follow each other are read as they lie.
+//! multiplied with all columns. Of such rows whole tiles whose elements follow each other are not
+//! packed but read as they lie.
 
 mod lines;
 mod tile;
 
-use std::cell::Cell;
 use std::ops::Range;
 
 use half::bf16;
@@ -18,7 +18,7 @@ use half::bf16;
 use self::lines::{Lines, pack};
 use self::tile::{Lying, Tile, To};
 use super::{TASKS_PER_THREAD, Target, View, grid_of_tiles};
-use crate::aligned::{Aligned, LINE};
+use crate::aligned::{Aligned, LINE, Scratch};
 use crate::parallel::{self, chunks_mut, for_each};
 
 /// Pairs that are summed before they are added to the result.
@@ -49,19 +49,6 @@ pub(super) struct Pairs<'a> {
     pub(super) size: (usize, usize, usize),
     pub(super) target: Target,
     pub(super) accumulate: bool,
-}
-
-thread_local! {
-    /// The panels that this thread packed last, whose memory is used again.
-    static SCRATCH: Cell<Option<Aligned>> = const { Cell::new(None) };
-}
-
-/// Lends memory for so many numbers to `work`.
-fn with_scratch(len: usize, work: impl FnOnce(&mut [f32])) {
-    let kept = SCRATCH.take().filter(|kept| kept.len() >= len);
-    let mut scratch = kept.unwrap_or_else(|| Aligned::new(len));
-    work(&mut scratch[..len]);
-    SCRATCH.set(Some(scratch));
 }
 
 impl Pairs<'_> {
@@ -106,12 +93,11 @@ impl Pairs<'_> {
             let (row, column) = (task / across * tall, task % across * broad);
             let rows = row..rows.min(row + tall);
             let columns = column..columns.min(column + broad);
-            with_scratch(DEPTH * BROAD, |scratch| {
-                let block = Block { product: &self, panels: (panels, panel_len), scratch };
-                // SAFETY: the tasks' parts of the target are disjoint, and the caller vouches for
-                // it and for the instructions.
-                unsafe { block.run(rows, columns) }
-            });
+            let scratch = &mut Scratch::of(DEPTH * BROAD);
+            let block = Block { product: &self, panels: (panels, panel_len), scratch };
+            // SAFETY: the tasks' parts of the target are disjoint, and the caller vouches for it
+            // and for the instructions.
+            unsafe { block.run(rows, columns) }
         });
     }
 
@@ -135,12 +121,11 @@ impl Pairs<'_> {
         let panels = &panels;
         parallel::run(rows.div_ceil(tall), &|task| {
             let rows = task * tall..rows.min((task + 1) * tall);
-            with_scratch(HEIGHT / TALL * (TALL * DEPTH + LINE), |scratch| {
-                let block = Block { product: &self, panels: (panels, panel_len), scratch };
-                // SAFETY: the tasks' rows of the target are disjoint, and the caller vouches for it
-                // and for the instructions.
-                unsafe { block.run_rows(rows) }
-            });
+            let scratch = &mut Scratch::of(HEIGHT / TALL * (TALL * DEPTH + LINE));
+            let block = Block { product: &self, panels: (panels, panel_len), scratch };
+            // SAFETY: the tasks' rows of the target are disjoint, and the caller vouches for it
+            // and for the instructions.
+            unsafe { block.run_rows(rows) }
         });
     }
 }

@@ -47,38 +47,38 @@ pub(super) const STRIP: usize = 6;
 /// Fours of elements of a block.
 pub(super) const FOURS: usize = BLOCK / 4;
 
-/// A block of each of up to [`STRIP`] rows, side by side.
+/// Up to `N` blocks, side by side.
 #[repr(align(32))]
 #[derive(Clone)]
-pub(super) struct Strip {
+pub(super) struct Strip<const N: usize> {
     /// Integers with signs.
-    pub(super) quants: [[[u8; 4]; STRIP]; FOURS],
+    pub(super) quants: [[[u8; 4]; N]; FOURS],
     /// As those of a [`Group`].
-    pub(super) scales: [f32; STRIP],
-    pub(super) starts: [i32; STRIP],
-    pub(super) second_starts: [i32; STRIP],
-    pub(super) sums: [f32; STRIP],
+    pub(super) scales: [f32; N],
+    pub(super) starts: [i32; N],
+    pub(super) second_starts: [i32; N],
+    pub(super) sums: [f32; N],
 }
 
-impl Strip {
+impl<const N: usize> Strip<N> {
     const ZERO: Self = Self {
-        quants: [[[0; 4]; STRIP]; FOURS],
-        scales: [0.0; STRIP],
-        starts: [0; STRIP],
-        second_starts: [0; STRIP],
-        sums: [0.0; STRIP],
+        quants: [[[0; 4]; N]; FOURS],
+        scales: [0.0; N],
+        starts: [0; N],
+        second_starts: [0; N],
+        sums: [0.0; N],
     };
 
-    /// Takes a block of a row.
-    fn put(&mut self, row: usize, group: &Group, block: usize) {
+    /// Takes a block of a row, so many blocks after the first.
+    fn put(&mut self, at: usize, group: &Group, block: usize) {
         let (fours, _) = group.quants[block / 2][block % 2 * BLOCK..].as_chunks::<4>();
         for (to, four) in self.quants.iter_mut().zip(fours) {
-            to[row] = *four;
+            to[at] = *four;
         }
-        self.scales[row] = group.scales[block];
-        self.starts[row] = group.starts[block];
-        self.second_starts[row] = group.second_starts[block];
-        self.sums[row] = group.sums[block];
+        self.scales[at] = group.scales[block];
+        self.starts[at] = group.starts[block];
+        self.second_starts[at] = group.second_starts[block];
+        self.sums[at] = group.sums[block];
     }
 }
 
@@ -90,37 +90,15 @@ pub(super) const PAIRS: usize = LANES / 2;
 /// Two blocks of each of eight rows, a block of a row to each lane; what is no row is zero.
 #[repr(align(64))]
 #[derive(Clone)]
-pub(super) struct Eight {
-    /// Integers with signs.
-    pub(super) quants: [[u8; 64]; FOURS],
-    /// As those of a [`Group`].
-    pub(super) scales: [f32; LANES],
-    pub(super) starts: [i32; LANES],
-    pub(super) second_starts: [i32; LANES],
-    pub(super) sums: [f32; LANES],
-}
+pub(super) struct Eight(pub(super) Strip<LANES>);
 
 impl Eight {
-    const ZERO: Self = Self {
-        quants: [[0; 64]; FOURS],
-        scales: [0.0; LANES],
-        starts: [0; LANES],
-        second_starts: [0; LANES],
-        sums: [0.0; LANES],
-    };
+    const ZERO: Self = Self(Strip::ZERO);
 
     /// Takes two blocks of a row.
     fn put(&mut self, row: usize, group: &Group, pair: usize) {
-        let (fours, _) = group.quants[pair].as_chunks::<4>();
         for block in 0..2 {
-            let (to, from) = (2 * row + block, 2 * pair + block);
-            for (quants, four) in self.quants.iter_mut().zip(&fours[FOURS * block..]) {
-                quants[4 * to..][..4].copy_from_slice(four);
-            }
-            self.scales[to] = group.scales[from];
-            self.starts[to] = group.starts[from];
-            self.second_starts[to] = group.second_starts[from];
-            self.sums[to] = group.sums[from];
+            self.0.put(2 * row + block, group, 2 * pair + block);
         }
     }
 }
@@ -162,7 +140,7 @@ enum Layout {
     /// One after the other, so many groups each.
     Rows(Vec<Group>, usize),
     /// In strips of so many rows, whose blocks are in an [`Order`].
-    Strips(Vec<Strip>, usize),
+    Strips(Vec<Strip<STRIP>>, usize),
     /// In eights, so many pairs of blocks to a row.
     Eights(Vec<Eight>, usize),
 }
@@ -240,7 +218,7 @@ impl Activations {
 
     /// Returns the strips, one after the other, and their rows; none if the rows are not in strips.
     #[inline(always)]
-    pub(super) fn strips(&self) -> (&[Strip], usize) {
+    pub(super) fn strips(&self) -> (&[Strip<STRIP>], usize) {
         match &self.layout {
             Layout::Strips(strips, height) => (strips, *height),
             _ => (&[], 1),

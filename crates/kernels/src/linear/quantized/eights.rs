@@ -6,11 +6,9 @@ use std::marker::PhantomData;
 use super::activation::{EIGHT, Eight, FOURS, PAIRS};
 use super::dots::{Dots, Work};
 use super::format::Format;
-use super::sixteen::Ahead;
-use super::{GROUP, LANES, Part};
+use super::{LANES, MOST_BYTES, Part};
+use crate::memory::Ahead;
 
-/// Bytes of a group of the format that has most.
-const MOST_BYTES: usize = GROUP / 32 * 34;
 /// Columns that all rows take before any takes the next; what is unpacked of them and a group of
 /// the rows stay in the first cache.
 const COLUMNS: usize = 8;
@@ -95,7 +93,7 @@ impl<F: Format> Work for Eights<'_, F> {
         let (eights, per_row) = part.activations.eights();
         let num_groups = per_row / PAIRS;
         let mut unpacked = [Column::ZERO; COLUMNS];
-        let mut sums = vec![[SUMS; COLUMNS]; eights.len() / per_row.max(1)];
+        let mut sums = vec![[SUMS; COLUMNS]; eights.len() / per_row];
         for (index, weight) in part.weight.chunks(COLUMNS * row_bytes).enumerate() {
             let after = &part.weight[index * COLUMNS * row_bytes + weight.len()..];
             let steps = num_groups * (COLUMNS + PAIRS * sums.len().div_ceil(2));
@@ -214,13 +212,14 @@ fn add<D: Dots, F: Format, const C: usize, const E: usize>(
     for half in 0..halves {
         let mut products = [[dots.int(0); C]; E];
         for e in 0..E {
-            let eight = &rows[e][pair];
+            let eight = &rows[e][pair].0;
             products[e] = [dots.ints([&eight.starts, &eight.second_starts][half]); C];
         }
         for k in FOURS / halves * half..FOURS / halves * (half + 1) {
             let mut x = [dots.four([0; 4]); E];
             for e in 0..E {
-                x[e] = dots.bytes(&rows[e][pair].quants[k]);
+                let x_fours = rows[e][pair].0.quants[k].as_flattened();
+                x[e] = dots.bytes(x_fours.first_chunk().expect("a four to each lane"));
             }
             for c in 0..C {
                 let weights = columns[c].quants[pair].as_chunks::<8>().0;
@@ -233,7 +232,7 @@ fn add<D: Dots, F: Format, const C: usize, const E: usize>(
         for c in 0..C {
             let of_column = columns[c].two(dots, half, pair);
             for e in 0..E {
-                let scale = dots.mul(of_column, dots.floats(&rows[e][pair].scales));
+                let scale = dots.mul(of_column, dots.floats(&rows[e][pair].0.scales));
                 totals[e][c] = dots.mul_add(scale, dots.to_f32(products[e][c]), totals[e][c]);
             }
         }
@@ -242,7 +241,7 @@ fn add<D: Dots, F: Format, const C: usize, const E: usize>(
         for c in 0..C {
             if F::HAS_MIN {
                 let minimum = columns[c].two(dots, 2, pair);
-                let x_sum = dots.floats(&rows[e][pair].sums);
+                let x_sum = dots.floats(&rows[e][pair].0.sums);
                 totals[e][c] = dots.sub_mul(minimum, x_sum, totals[e][c]);
             }
             dots.put_floats(totals[e][c], &mut sums[e][first + c][pair].0);

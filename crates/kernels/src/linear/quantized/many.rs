@@ -6,11 +6,13 @@ use std::marker::PhantomData;
 use super::activation::{FOURS, Order, STRIP, Strip};
 use super::dots::{Dots, Work};
 use super::format::Format;
-use super::sixteen::{Ahead, SCALE_STEPS, Sixteen};
 use super::{BLOCK, LANES, Part};
+use crate::memory::Ahead;
 
 /// Runs of blocks that are unpacked at a time, whatever the format packs together.
 const AT_ONCE: usize = 4;
+/// Steps of [`Ahead`] for unpacking the scales of a group, by the time that it takes.
+const SCALE_STEPS: usize = 4;
 
 /// Multiplies one part of a call.
 pub(super) struct Many<'a, F> {
@@ -159,10 +161,40 @@ fn columns<D: Dots, F: Format, const R: usize, const P: usize>(dots: D, part: &P
     ROOM.set(room);
 }
 
+/// Sixteen columns of weights in whole groups.
+#[derive(Clone, Copy)]
+struct Sixteen<'a> {
+    bytes: &'a [u8],
+    /// Bytes from one column to the next.
+    stride: usize,
+}
+
+impl<'a> Sixteen<'a> {
+    /// Takes columns as they lie, or, if they are fewer or no whole groups, filled up with zeros.
+    fn new<F: Format>(weight: &'a [u8], row_bytes: usize, padded: &'a mut Vec<u8>) -> Self {
+        if weight.len() == LANES * row_bytes && row_bytes.is_multiple_of(F::BYTES) {
+            return Self { bytes: weight, stride: row_bytes };
+        }
+        let stride = row_bytes.next_multiple_of(F::BYTES);
+        padded.clear();
+        padded.resize(LANES * stride, 0);
+        for (row, to) in weight.chunks_exact(row_bytes).zip(padded.chunks_exact_mut(stride)) {
+            to[..row_bytes].copy_from_slice(row);
+        }
+        Self { bytes: padded, stride }
+    }
+
+    /// Returns a group of a column.
+    #[inline(always)]
+    fn group<F: Format>(&self, column: usize, group: usize) -> &'a [u8] {
+        &self.bytes[column * self.stride + group * F::BYTES..][..F::BYTES]
+    }
+}
+
 /// What a tile is computed from.
 struct Tile<'a, const P: usize> {
     panel: &'a Panel<'a, P>,
-    strip: &'a [Strip],
+    strip: &'a [Strip<STRIP>],
     order: Order,
     /// The first of the sums that are added to.
     first: usize,
@@ -332,7 +364,7 @@ enum Half {
 fn add_products<D: Dots, F: Format, const R: usize, const P: usize>(
     dots: D,
     (square, scales): (&[Square; P], &[Scales; P]),
-    (strip, row): (&Strip, usize),
+    (strip, row): (&Strip<STRIP>, usize),
     half: Half,
     sums: &mut [[D::F; P]; R],
 ) {

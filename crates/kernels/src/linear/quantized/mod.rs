@@ -17,7 +17,6 @@ mod many;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod one;
-mod sixteen;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
@@ -34,6 +33,8 @@ const GROUP: usize = 512;
 const BLOCK: usize = 32;
 /// Blocks of a group, and columns that lie side by side.
 const LANES: usize = 16;
+/// Bytes of a group of the format that has most.
+const MOST_BYTES: usize = GROUP / 32 * 34;
 /// Multiply-adds below which a second thread costs more than it saves.
 const SERIAL: usize = 1 << 16;
 /// Tasks for every thread, so that a slow core does not hold up the others.

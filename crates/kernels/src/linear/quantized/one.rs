@@ -5,11 +5,8 @@ use std::marker::PhantomData;
 use super::activation::Group;
 use super::dots::{Dots, Work};
 use super::format::Format;
-use super::{GROUP, LANES, Part};
+use super::{LANES, MOST_BYTES, Part};
 use crate::memory::prefetch;
-
-/// Bytes of a group of the format that has most.
-const MOST_BYTES: usize = GROUP / 32 * 34;
 
 /// Bytes that weights are asked for ahead of their use.
 const AHEAD: usize = 2048;
