@@ -12,6 +12,7 @@ mod miniature;
 mod neon;
 mod page;
 mod pocket;
+mod policy;
 mod served;
 mod sources;
 mod suite;
@@ -51,6 +52,7 @@ const STEPS: &[Step] = &[
     Step { name: "page", about: "the page, in Chromium", run: page::check },
     Step { name: "clients", about: "the clients and the fuzzer of others", run: clients::check },
     Step { name: "pocket", about: "the guided tour, and a new thing learned", run: pocket::check },
+    Step { name: "policy", about: "the page on a new policy can be followed", run: policy::check },
     Step { name: "neon", about: "the kernels for Arm, if Rust has its target", run: neon::check },
     Step { name: "mpi", about: "processes that train together, if MPI is installed", run: mpi },
     Step { name: "test", about: "all tests and doc-tests", run: suite::run },

@@ -99,8 +99,9 @@ pub(crate) struct ModelArgs {
 /// Who reads whom.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct PolicyArgs {
-    /// Who reads whom: causal, mutual, concentric, prefix or image-bidirectional
+    /// Who reads whom
     #[arg(long, value_name = "POLICY", default_value = "mutual")]
+    #[arg(help = format!("Who reads whom: {}", AttentionPolicy::names()))]
     pub(crate) attention: AttentionPolicy,
 }
 

@@ -19,13 +19,18 @@ use crate::runtime::{self, Runtime};
 use crate::stream::Answer;
 use crate::{input, output, progress};
 
-const HELP: &str = "\
-/image FILE    show an image with the next question
-/system TEXT   change the instructions and start again
-/policy NAME   change who reads whom: causal, mutual, concentric, prefix or image-bidirectional
-/reset         start again
-/help          this list
-/quit          leave, as Ctrl-D does";
+/// Says what a line that begins with a slash does.
+fn help() -> String {
+    format!(
+        "/image FILE    show an image with the next question\n\
+         /system TEXT   change the instructions and start again\n\
+         /policy NAME   change who reads whom: {}\n\
+         /reset         start again\n\
+         /help          this list\n\
+         /quit          leave, as Ctrl-D does",
+        AttentionPolicy::names()
+    )
+}
 
 /// Talks until the user leaves.
 pub(crate) fn run(args: &ChatArgs, environment: &Environment) -> Result<()> {
@@ -103,7 +108,7 @@ impl<'r> Chat<'r> {
         match word {
             "" => {}
             "/quit" | "/exit" => return Ok(Flow::Leave),
-            "/help" => output::note(HELP),
+            "/help" => output::note(&help()),
             "/reset" => self.reset(),
             "/image" if rest.is_empty() => {
                 return Err(Failure::usage("`/image` needs a file").into());

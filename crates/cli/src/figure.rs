@@ -96,17 +96,6 @@ fn colour(kind: SpanKind) -> Colour {
     }
 }
 
-/// Returns a policy's name as a title.
-fn title(policy: AttentionPolicy) -> &'static str {
-    match policy {
-        AttentionPolicy::Causal => "Causal",
-        AttentionPolicy::ModalityMutual => "Modality-mutual",
-        AttentionPolicy::ConcentricCausal => "Concentric causal",
-        AttentionPolicy::Prefix => "Prefix",
-        AttentionPolicy::ImageBidirectional => "Image-bidirectional",
-    }
-}
-
 /// What a cell of the mask says.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Cell {
@@ -148,7 +137,7 @@ impl Panel {
             (false, false) => Cell::Closed,
             (false, true) => Cell::Unseen,
         });
-        Self { title: title(policy), cells: cells.collect() }
+        Self { title: policy.title(), cells: cells.collect() }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{AttentionPlan, Layout, Role, SpanKind};
 /// The drawings show one turn, `s I I q q A r`: a system token, an image of two tokens, a question
 /// of two, `<|assistant|>`, and a reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum AttentionPolicy {
     /// Every row sees itself and what comes before: the baseline of the paper's Table 1.
     ///
@@ -112,6 +113,24 @@ impl AttentionPolicy {
             Self::ConcentricCausal => "concentric",
             Self::Prefix => "prefix",
             Self::ImageBidirectional => "image-bidirectional",
+        }
+    }
+
+    /// Returns all names in a sentence: "a, b or c".
+    pub fn names() -> String {
+        let names = Self::ALL.map(Self::name);
+        let (last, others) = names.split_last().unwrap_or((&"", &[]));
+        format!("{} or {last}", others.join(", "))
+    }
+
+    /// Returns the name as drawings have it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Causal => "Causal",
+            Self::ModalityMutual => "Modality-mutual",
+            Self::ConcentricCausal => "Concentric causal",
+            Self::Prefix => "Prefix",
+            Self::ImageBidirectional => "Image-bidirectional",
         }
     }
 

@@ -11,6 +11,7 @@ use super::{ComputeArgs, ModelArgs, PolicyArgs, WorldSize};
 
 /// Trains the rows of the paper's Table 1 in miniature, and reports what came out.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[command(after_help = "Examples:\n  \
     aki table1 --hours 8 --output runs/table1\n  \
     aki table1 --hours 8 --output runs/table1 --dry-run\n  \
@@ -46,6 +47,10 @@ pub(crate) struct Table1Args {
     /// recipes/miniature/connector.toml, so that only the decoder's layers start at random
     #[arg(long, conflicts_with = "vision_tokens")]
     pub(crate) connector: bool,
+    /// Give the connector's vision tokens another order, a random one for each seed, so that their
+    /// places in the picture are no longer those on the grid that `cca` takes them for
+    #[arg(long, requires = "connector")]
+    pub(crate) scatter: bool,
     /// The layers of the decoder; those of --encoder's model if left out
     #[arg(long, value_name = "N")]
     pub(crate) layers: Option<usize>,

@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 /// The colours of lines.
-const COLORS: [&str; 8] =
-    ["#4c566a", "#d08770", "#5e81ac", "#a3be8c", "#b48ead", "#ebcb8b", "#88c0d0", "#bf616a"];
+const COLORS: [&str; 10] = [
+    "#4c566a", "#d08770", "#5e81ac", "#a3be8c", "#b48ead", "#ebcb8b", "#88c0d0", "#bf616a",
+    "#8a6d3b", "#2e8b57",
+];
 /// The size of a figure, and its margins to the left and below.
 const SIZE: (f64, f64) = (640.0, 300.0);
 const MARGIN: (f64, f64) = (52.0, 36.0);

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use train::recipe::StageKind;
 
-use super::rows::{Row, before, share_of, stretches};
+use super::rows::{Row, before, of_paper, share_of, stretches};
 use crate::args::Table1Args;
 use crate::report::Failure;
 
@@ -82,6 +82,8 @@ pub(super) struct Plan {
     #[serde(default)]
     pub(super) connector: bool,
     #[serde(default)]
+    pub(super) scatter: bool,
+    #[serde(default)]
     pub(super) sets: Vec<String>,
     pub(super) layers: usize,
     pub(super) vision_tokens: usize,
@@ -152,6 +154,7 @@ impl Plan {
             pictures: args.pictures,
             encoder: args.encoder.clone(),
             connector: args.connector,
+            scatter: args.scatter,
             sets: args.sets.clone(),
             layers: sizes.layers,
             vision_tokens: sizes.vision_tokens,
@@ -188,6 +191,7 @@ impl Plan {
             ("pictures", self.pictures.to_string(), args.pictures.to_string()),
             ("encoder", self.encoder.clone(), args.encoder.clone()),
             ("connector", self.connector.to_string(), args.connector.to_string()),
+            ("scatter", self.scatter.to_string(), args.scatter.to_string()),
             ("set", self.sets.join(" "), args.sets.join(" ")),
             (
                 "rows",
@@ -207,6 +211,26 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// Returns the command that makes this plan, without where the world and other recipes than the
+    /// paper's are.
+    pub(super) fn command(&self) -> String {
+        let Self { hours, seeds, questions, pictures, encoder, layers, .. } = self;
+        let mut out = format!("aki table1 --hours {hours} --seeds {seeds} --encoder {encoder}");
+        let mut add = |more: String| out.extend([" ", &more]);
+        match (self.connector, self.scatter) {
+            (true, true) => add("--connector --scatter".to_owned()),
+            (true, false) => add("--connector".to_owned()),
+            (false, _) => add(format!("--vision-tokens {}", self.vision_tokens)),
+        }
+        add(format!("--layers {layers} --questions {questions} --pictures {pictures}"));
+        self.sets.iter().for_each(|set| add(format!("--set {set}")));
+        let rows: Vec<&str> = self.rows.iter().map(|row| row.name.as_str()).collect();
+        if !rows.iter().copied().eq(of_paper()) {
+            add(format!("--rows {}", rows.join(",")));
+        }
+        out
     }
 
     /// Returns the plan as text.
@@ -299,6 +323,21 @@ mod tests {
     fn too_little_time_is_refused_with_how_much_it_takes() {
         let error = plan(&["--hours", "0.2"]).unwrap_err();
         assert_eq!(error.to_string(), "0.2 hours are too few for 8 rows and 3 seeds");
+    }
+
+    #[test]
+    fn the_command_of_a_plan_gives_it_again() {
+        let known =
+            plan(&["--hours", "9.5", "--connector", "--scatter", "--set", "seed=2"]).unwrap();
+        let line = known.command();
+        let words: Vec<&str> = line.split(' ').skip(2).collect();
+        assert_eq!(plan(&words).unwrap(), known, "{line}");
+        let other =
+            ["--hours", "9", "--layers", "4", "--vision-tokens", "32", "--rows", "causal,mma"];
+        let other = plan(&other).unwrap();
+        let line = other.command();
+        let words: Vec<&str> = line.split(' ').skip(2).collect();
+        assert_eq!(plan(&words).unwrap(), other, "{line}");
     }
 
     #[test]

@@ -76,10 +76,11 @@ fn introduction(results: &Results) -> Block {
         plan.parameters,
         plan.layers,
         plan.vision_tokens,
-        if plan.connector {
-            "vision encoder, connector, embeddings and head"
-        } else {
-            "the vision encoder"
+        match (plan.connector, plan.scatter) {
+            (true, false) => "vision encoder, connector, embeddings and head",
+            (true, true) =>
+                "vision encoder, connector with its vision tokens in a random order, embeddings and head",
+            (false, _) => "the vision encoder",
         },
         plan.encoder,
         100.0 * plan.share,
@@ -208,8 +209,9 @@ fn tests(results: &Results) -> Vec<Block> {
         Block::Text(
             "The difference of mean scores, of 100, of runs with the same seed, with its interval over \
              seeds; p: how often turning the signs of the questions' differences at random makes as \
-             large a difference. The tests are many: of those where nothing differs, one in twenty \
-             has p below 0.05."
+             large a difference. So p says what other questions would do to these runs, and the interval \
+             what other runs would do to these questions; a difference that both allow is none. The \
+             tests are many: of those where nothing differs, one in twenty has p below 0.05."
                 .to_owned(),
         ),
         Block::Table { head: texts(["row", "benchmark", "difference", "questions", "p"]), rows },
@@ -425,13 +427,13 @@ fn reproduce(results: &Results, output: &Path) -> Vec<Block> {
     vec![
         Block::Heading("Doing it again".to_owned()),
         Block::Text(format!(
-            "`aki table1 --hours {} --seeds {}` does all of it and goes on where it was stopped. One run \
+            "`{}` does all of it and goes on where it was stopped. One run \
              alone: `aki train {folder}/runs/{name}/seed-1/recipe.toml --output again` gives the same \
              weights on the same machine. `runs/ROW/seed-N` has the recipe, `train/metrics.jsonl`, every \
              answer (`eval/*/predictions.jsonl`), every score (`eval/scored.jsonl`) and the probe \
              (`probe.json`); `plan.json` has what was measured and planned; `aki table1 --report` makes \
              this page of them.",
-            results.plan.hours, results.plan.seeds,
+            results.plan.command(),
         )),
     ]
 }

@@ -30,6 +30,11 @@ const PAPER: [Paper; 8] = [
     ("mma", "MMA", recipe!("mma")),
 ];
 
+/// Returns the names of the paper's rows.
+pub(super) fn of_paper() -> impl Iterator<Item = &'static str> {
+    PAPER.iter().map(|(name, ..)| *name)
+}
+
 /// The row that others are compared with.
 pub(super) const BASELINE: &str = "causal";
 /// Where the recipes have the world and the model to start with.

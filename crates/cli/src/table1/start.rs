@@ -7,6 +7,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use checkpoint::{Bytes, Dtype};
 use model::AkiConfig;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use crate::args::Table1Args;
@@ -17,6 +20,8 @@ use crate::{files, init};
 
 /// The tensors that are taken over.
 const ENCODER: &str = "vision_encoder.";
+/// What the vision tokens are before they read the picture: a row each.
+const LATENTS: &str = "vision_tokenizer.latents";
 /// Those that are random in any case.
 const LAYERS: &str = "lang_model.model.layers.";
 
@@ -44,7 +49,10 @@ pub(super) fn write(
             let found =
                 found.with_context(|| format!("`{}` has no tensor `{name}`", args.encoder))?;
             // It may be in blocks, which a file to train from has not.
-            let values = model::widened(found.clone()).to_f32_vec()?;
+            let mut values = model::widened(found.clone()).to_f32_vec()?;
+            if args.scatter && name == LATENTS {
+                values = scattered(&values, shape[1], seed);
+            }
             let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             checkpoint::Tensor { dtype: Dtype::F32, shape, bytes: Bytes::from(bytes) }
         } else {
@@ -69,6 +77,14 @@ pub(super) fn write(
     Ok(checkpoint::save_file(&path, named)?)
 }
 
+/// Returns rows in a random order. Latents differ in nothing but their values, so their vision tokens
+/// are the same in that order.
+fn scattered(values: &[f32], width: usize, seed: u64) -> Vec<f32> {
+    let mut rows: Vec<&[f32]> = values.chunks(width).collect();
+    rows.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    rows.concat()
+}
+
 fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).with_context(|| format!("cannot write `{}`", path.display()))
 }
@@ -87,4 +103,21 @@ fn sized(config: &AkiConfig, args: &Table1Args) -> Result<AkiConfig> {
         *known = value.into();
     }
     Ok(AkiConfig::from_json(&json.to_string())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scattered_latents_are_whole_rows_in_the_order_of_a_seed() {
+        let values: Vec<f32> = (0..48 * 3).map(|value| value as f32).collect();
+        let first = scattered(&values, 3, 1);
+        assert_ne!(first, values);
+        assert_eq!(first, scattered(&values, 3, 1));
+        assert_ne!(first, scattered(&values, 3, 2));
+        let mut rows: Vec<&[f32]> = first.chunks(3).collect();
+        rows.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        assert_eq!(rows.concat(), values);
+    }
 }

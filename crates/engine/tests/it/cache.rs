@@ -154,7 +154,8 @@ fn decoding_a_token_equals_a_prefill_with_it() {
 
 /// Returns a conversation of a few short pieces, many of which begin alike.
 fn any_prompt(golden: &Golden, rng: &mut ChaCha8Rng) -> Prompt {
-    let mut talk = golden.talk(AttentionPolicy::ALL[rng.random_range(0..5)]);
+    let mut talk =
+        golden.talk(AttentionPolicy::ALL[rng.random_range(0..AttentionPolicy::ALL.len())]);
     talk.user(&words(1, 2));
     for _ in 0..rng.random_range(0..7) {
         let ids = words(rng.random_range(0..2), rng.random_range(1..3));

@@ -82,8 +82,15 @@ fn another_question_reuses_what_is_before_the_image_and_a_further_turn_all_that_
     let reusable = |policy: AttentionPolicy, a: &Layout, b, num_equal| {
         policy.plan(a).reusable_prefix(&policy.plan(b), num_equal)
     };
-    let other_question = AttentionPolicy::ALL.map(|policy| reusable(policy, &asked, &longer, 8));
-    assert_eq!(other_question, [8, 3, 8, 0, 8]);
+    for (policy, other_question) in [
+        (AttentionPolicy::Causal, 8),
+        (AttentionPolicy::ModalityMutual, 3),
+        (AttentionPolicy::ConcentricCausal, 8),
+        (AttentionPolicy::Prefix, 0),
+        (AttentionPolicy::ImageBidirectional, 8),
+    ] {
+        assert_eq!(reusable(policy, &asked, &longer, 8), other_question, "{policy}");
+    }
     for policy in AttentionPolicy::ALL {
         assert_eq!(reusable(policy, &replied, &again, replied.len()), replied.len());
     }

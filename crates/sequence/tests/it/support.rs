@@ -152,6 +152,7 @@ pub(crate) fn defined(policy: AttentionPolicy, cells: &[Cell]) -> Vec<bool> {
                 AttentionPolicy::Causal | AttentionPolicy::ConcentricCausal => before,
                 AttentionPolicy::Prefix => before || of_prompt || same_image,
                 AttentionPolicy::ImageBidirectional => before || same_image,
+                other => panic!("{other} has no definition here yet"),
             };
             mask.push(sees && key.kind != PADDING);
         }

@@ -1,0 +1,86 @@
+//! The page on a new policy: what it changes applies to these sources, and passes the tests that
+//! run on every policy.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::workspace::{self, Workspace, output, read};
+
+/// The page.
+const PAGE: &str = "docs/src/new-policy.md";
+/// What its changes are in, and what its tests read.
+const CRATE: &str = "crates/sequence";
+const GOLDENS: &str = "goldens";
+
+/// Changes a copy of the crate as the page says, and tests it.
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    let changes = changes(&read(&workspace.path(PAGE))?);
+    ensure!(changes.contains("@@"), "{PAGE} changes nothing");
+    let copy = workspace.path("target/new-policy");
+    let earlier = copy.join(CRATE);
+    if earlier.is_dir() {
+        fs::remove_dir_all(&earlier)
+            .with_context(|| format!("cannot remove `{}`", earlier.display()))?;
+    }
+    let mut list = workspace.command("git");
+    list.args(["ls-files", "--cached", "--others", "--exclude-standard", CRATE, GOLDENS]);
+    for name in output(list)?.lines().filter(|name| workspace.path(name).is_file()) {
+        put(&copy.join(name), &fs::read(workspace.path(name))?)?;
+    }
+    // A workspace of one crate, with the versions and lints of this one.
+    let whole = read(&workspace.path("Cargo.toml"))?;
+    let own = |line: &&str| !line.starts_with("members") && !line.starts_with("default-members");
+    let rest: Vec<&str> = whole.lines().filter(own).collect();
+    let manifest = rest.join("\n").replacen("[workspace]", &workspace_of_one(), 1);
+    put(&copy.join("Cargo.toml"), manifest.as_bytes())?;
+    put(&copy.join("Cargo.lock"), &fs::read(workspace.path("Cargo.lock"))?)?;
+    let patch = copy.join("page.diff");
+    put(&patch, changes.as_bytes())?;
+    let mut apply = workspace.command("git");
+    // It is no repository of its own, and must not be taken for a part of the one around it.
+    apply.args(["apply", "page.diff"]).current_dir(&copy);
+    apply.env("GIT_CEILING_DIRECTORIES", workspace.path("target"));
+    workspace::run(apply).with_context(|| format!("the changes of {PAGE} do not apply"))?;
+    let mut tests = workspace.command("cargo");
+    tests.args(["test", "--quiet", "-p", "sequence"]).current_dir(&copy);
+    tests.env("CARGO_TARGET_DIR", copy.join("target"));
+    workspace::run(tests)
+}
+
+/// Returns the head of a manifest of a workspace that has the crate alone.
+fn workspace_of_one() -> String {
+    format!("[workspace]\nmembers = [\"{CRATE}\"]")
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().context("a file is in a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+    fs::write(path, bytes).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// Returns the blocks of changes of a page, one after the other.
+fn changes(markdown: &str) -> String {
+    let mut inside = false;
+    let mut out = String::new();
+    for line in markdown.lines() {
+        if line.starts_with("```") {
+            inside = !inside && line.trim_end() == "```diff";
+        } else if inside {
+            out.extend([line, "\n"]);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_the_blocks_of_differences() {
+        let markdown = "text\n```diff\n--- a\n+++ b\n```\n```sh\nls\n```\n```diff\n+c\n```\n";
+        assert_eq!(changes(markdown), "--- a\n+++ b\n+c\n");
+    }
+}
