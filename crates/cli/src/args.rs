@@ -18,7 +18,7 @@ pub(crate) use self::compute::{ComputeArgs, HardwareArgs, KvCacheArg, QuantizeAr
 pub(crate) use self::eval::{EvalArgs, ScoreArgs, ScoringArgs};
 pub(crate) use self::miniature::{MiniatureArgs, QuizArgs, WorldSize};
 pub(crate) use self::serve::ServeArgs;
-pub(crate) use self::table1::{ProbeArgs, Table1Args};
+pub(crate) use self::table1::{ConnectorStart, ProbeArgs, Table1Args};
 use crate::device::DeviceArg;
 
 /// Multimodal language models with modality-mutual attention, on your own machine.

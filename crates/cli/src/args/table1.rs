@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceArg;
 
@@ -31,7 +32,8 @@ pub(crate) struct Table1Args {
     /// Which rows, by the names of their recipes; all of them if left out
     #[arg(long, value_name = "ROW", value_delimiter = ',')]
     pub(crate) rows: Vec<String>,
-    /// A folder of recipes, each a row, in place of those of the paper's rows
+    /// A folder of recipes, each a row, in place of those of the paper's rows; what is in its
+    /// start/connector.toml, if it has one, is the recipe of the connector
     #[arg(long, value_name = "DIR")]
     pub(crate) recipes: Option<PathBuf>,
     /// The world to train and test on; made in --output if left out
@@ -43,13 +45,12 @@ pub(crate) struct Table1Args {
     /// The model whose vision encoder every row starts with: a directory, a run, or `miniature`
     #[arg(long, value_name = "MODEL", default_value = "miniature")]
     pub(crate) encoder: String,
-    /// Take connector, embeddings and head over from --encoder's model too, as from a run of
-    /// recipes/miniature/connector.toml, so that only the decoder's layers start at random
-    #[arg(long, conflicts_with = "vision_tokens")]
-    pub(crate) connector: bool,
+    /// What the connector, which makes the vision tokens, begins with
+    #[arg(long, value_enum, default_value_t = ConnectorStart::Trained)]
+    pub(crate) connector: ConnectorStart,
     /// Give the connector's vision tokens another order, a random one for each seed, so that their
     /// places in the picture are no longer those on the grid that `cca` takes them for
-    #[arg(long, requires = "connector")]
+    #[arg(long)]
     pub(crate) scatter: bool,
     /// The layers of the decoder; those of --encoder's model if left out
     #[arg(long, value_name = "N")]
@@ -81,6 +82,19 @@ pub(crate) struct Table1Args {
     /// Other runs of this command, with other sizes, that the report compares the gain with
     #[arg(long, value_name = "DIR", num_args = 1..)]
     pub(crate) beside: Vec<PathBuf>,
+}
+
+/// What the connector begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ConnectorStart {
+    /// It is trained before any row, with a head, until each vision token names its part of the
+    /// picture
+    Trained,
+    /// It is that of --encoder's model, and so are embeddings and head
+    Kept,
+    /// Random numbers
+    Random,
 }
 
 /// Shows what image tokens know of the thing that a question asks for.

@@ -25,10 +25,12 @@ use self::cells::{Cell, MAX_NEW_TOKENS, call};
 use self::plan::{Measured, Plan, PlannedRow, Sizes};
 use self::results::Results;
 use self::rows::{Row, RunOf, Stretch, before, stretches};
-use crate::args::{Table1Args, WorldSize};
+use self::start::Source;
+use crate::args::{ConnectorStart, Table1Args, WorldSize};
 use crate::environment::Environment;
 use crate::interrupt::Interrupt;
 use crate::load::Model;
+use crate::report::Failure;
 use crate::{output, progress};
 
 /// What Ctrl-C says.
@@ -48,9 +50,7 @@ pub(crate) fn run(args: &Table1Args, environment: &Environment) -> Result<()> {
         return report(args);
     }
     let rows = rows::rows(args)?;
-    // What cannot work is said before a world is drawn.
-    args.device.open()?;
-    Model::locate(&args.encoder, environment)?.config()?;
+    possible(args, environment)?;
     let cancel = Interrupt::install()?.arm_with(STOPPING);
     let work = Work { args, environment, rows: &rows, cancel, start: Instant::now() };
     let path = args.output.join("plan.json");
@@ -73,6 +73,24 @@ pub(crate) fn run(args: &Table1Args, environment: &Environment) -> Result<()> {
     }
     work.all(&plan)?;
     report(args)
+}
+
+/// Says what cannot work before a world is drawn.
+fn possible(args: &Table1Args, environment: &Environment) -> Result<()> {
+    args.device.open()?;
+    Model::locate(&args.encoder, environment)?.config()?;
+    match args.connector {
+        ConnectorStart::Trained => {
+            rows::connector(args)?.phases()?;
+        }
+        ConnectorStart::Kept if args.vision_tokens.is_some() => {
+            let message = "a connector that is kept has its own number of vision tokens";
+            let hint = "leave out --vision-tokens, or take `--connector trained`";
+            return Err(Failure::usage(message).hint(hint).into());
+        }
+        ConnectorStart::Kept | ConnectorStart::Random => {}
+    }
+    Ok(())
 }
 
 fn report(args: &Table1Args) -> Result<()> {
@@ -113,8 +131,8 @@ impl Work<'_> {
     }
 
     /// Returns what says what a process computes with.
-    fn compute(&self) -> Vec<String> {
-        let (threads, device) = (self.threads().to_string(), self.args.device.to_string());
+    fn compute(&self, threads: usize) -> Vec<String> {
+        let (threads, device) = (threads.to_string(), self.args.device.to_string());
         words(["--threads", &threads, "--device", &device])
     }
 
@@ -133,10 +151,38 @@ impl Work<'_> {
             call(&line, &self.args.output.join("world.log"), &self.cancel)?;
             spinner.finish_and_clear();
         }
+        let more = self.args.connector;
+        let trained = (more == ConnectorStart::Trained).then(|| self.connector()).transpose()?;
+        let name =
+            trained.map_or_else(|| self.args.encoder.clone(), |run| run.display().to_string());
+        let source = Source { name: &name, more, scatter: self.args.scatter };
         for seed in 1..=self.args.seeds {
-            start::write(&self.start_of(seed), seed, self.args, self.environment)?;
+            let options = (self.args, self.environment);
+            start::write(&self.start_of(seed), seed, &source, options)?;
         }
         Ok(())
+    }
+
+    /// Trains the connector, if that is not done yet, and returns its run.
+    fn connector(&self) -> Result<PathBuf> {
+        let folder = self.args.output.join("start");
+        let cell = Cell::new(&folder, "connector", 1);
+        if cell.finished("train").is_none() {
+            let spinner = progress::spinner("training the connector");
+            let encoder =
+                Source { name: &self.args.encoder, more: ConnectorStart::Random, scatter: false };
+            let start = folder.join("encoder");
+            start::write(&start, cell.seed, &encoder, (self.args, self.environment))?;
+            let (world, share) = (&self.world(), 1.0);
+            let run = RunOf { seed: cell.seed, share, world, start: &start };
+            let recipe = rows::connector(self.args)?.recipe(&run, 1)?;
+            cell.put(&cell.recipe(), &recipe.to_toml()?)?;
+            // Nothing else is at work yet.
+            let line = self.train_with(&cell, self.threads() * self.processes());
+            cell.part("train", |log| call(&line, log, &self.cancel))?;
+            spinner.finish_and_clear();
+        }
+        Ok(cell.trained())
     }
 
     /// Measures what steps and answers cost, and plans.
@@ -300,13 +346,18 @@ impl Work<'_> {
     }
 
     fn train(&self, cell: &Cell, first: Option<&Cell>) -> Vec<String> {
-        let (recipe, trained) = (cell.recipe(), cell.trained());
-        let mut line = words(["train", &recipe.display().to_string(), "--output"]);
-        line.push(trained.display().to_string());
-        line.extend(self.compute());
+        let mut line = self.train_with(cell, self.threads());
         if let Some(first) = first {
             line.extend(words(["--after", &first.trained().display().to_string()]));
         }
+        line
+    }
+
+    fn train_with(&self, cell: &Cell, threads: usize) -> Vec<String> {
+        let (recipe, trained) = (cell.recipe(), cell.trained());
+        let mut line = words(["train", &recipe.display().to_string(), "--output"]);
+        line.push(trained.display().to_string());
+        line.extend(self.compute(threads));
         if trained.is_dir() {
             line.push("--resume".to_owned());
         }
@@ -320,7 +371,7 @@ impl Work<'_> {
         line.extend(words(["--output", &path(&cell.answers()), "--limit", &limit.to_string()]));
         line.extend(words(["--attention", policy, "--max-new-tokens", MAX_NEW_TOKENS]));
         line.extend(words(["--original-images", "--wrong", "20"]));
-        line.extend(self.compute());
+        line.extend(self.compute(self.threads()));
         if text_first {
             line.push("--text-first".to_owned());
         }
@@ -332,7 +383,7 @@ impl Work<'_> {
         let mut line = words(["probe", "--model", &path(&cell.trained())]);
         line.extend(words(["--attention", &planned.policy, "--output", &path(&cell.probe())]));
         line.extend(words(["--pictures", &self.args.pictures.to_string()]));
-        line.extend(self.compute());
+        line.extend(self.compute(self.threads()));
         if planned.text_first {
             line.push("--text-first".to_owned());
         }

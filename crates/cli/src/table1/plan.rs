@@ -5,11 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use train::recipe::StageKind;
 
 use super::rows::{Row, before, of_paper, share_of, stretches};
-use crate::args::Table1Args;
+use crate::args::{ConnectorStart, Table1Args};
 use crate::report::Failure;
 
 /// The share of the time that is planned with: the rest is for what nobody can foresee.
@@ -79,11 +80,8 @@ pub(super) struct Plan {
     pub(super) questions: usize,
     pub(super) pictures: usize,
     pub(super) encoder: String,
-    #[serde(default)]
-    pub(super) connector: bool,
-    #[serde(default)]
+    pub(super) connector: ConnectorStart,
     pub(super) scatter: bool,
-    #[serde(default)]
     pub(super) sets: Vec<String>,
     pub(super) layers: usize,
     pub(super) vision_tokens: usize,
@@ -190,7 +188,7 @@ impl Plan {
             ("questions", self.questions.to_string(), args.questions.to_string()),
             ("pictures", self.pictures.to_string(), args.pictures.to_string()),
             ("encoder", self.encoder.clone(), args.encoder.clone()),
-            ("connector", self.connector.to_string(), args.connector.to_string()),
+            ("connector", shown(self.connector), shown(args.connector)),
             ("scatter", self.scatter.to_string(), args.scatter.to_string()),
             ("set", self.sets.join(" "), args.sets.join(" ")),
             (
@@ -219,10 +217,12 @@ impl Plan {
         let Self { hours, seeds, questions, pictures, encoder, layers, .. } = self;
         let mut out = format!("aki table1 --hours {hours} --seeds {seeds} --encoder {encoder}");
         let mut add = |more: String| out.extend([" ", &more]);
-        match (self.connector, self.scatter) {
-            (true, true) => add("--connector --scatter".to_owned()),
-            (true, false) => add("--connector".to_owned()),
-            (false, _) => add(format!("--vision-tokens {}", self.vision_tokens)),
+        add(format!("--connector {}", shown(self.connector)));
+        if self.scatter {
+            add("--scatter".to_owned());
+        }
+        if self.connector != ConnectorStart::Kept {
+            add(format!("--vision-tokens {}", self.vision_tokens));
         }
         add(format!("--layers {layers} --questions {questions} --pictures {pictures}"));
         self.sets.iter().for_each(|set| add(format!("--set {set}")));
@@ -264,6 +264,11 @@ impl Plan {
         }
         out
     }
+}
+
+/// Returns what the command line calls it.
+fn shown(connector: ConnectorStart) -> String {
+    connector.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 fn planned(row: &Row, share: f64, measured: Measured) -> Result<PlannedRow> {
@@ -328,7 +333,8 @@ mod tests {
     #[test]
     fn the_command_of_a_plan_gives_it_again() {
         let known =
-            plan(&["--hours", "9.5", "--connector", "--scatter", "--set", "seed=2"]).unwrap();
+            plan(&["--hours", "9.5", "--connector", "kept", "--scatter", "--set", "seed=2"])
+                .unwrap();
         let line = known.command();
         let words: Vec<&str> = line.split(' ').skip(2).collect();
         assert_eq!(plan(&words).unwrap(), known, "{line}");

@@ -8,9 +8,11 @@ use anyhow::{Context, Result};
 use eval::PAPER;
 
 use super::page::{Block, Line, html, markdown, svg};
+use super::plan::Plan;
 use super::results::{Answer, Gain, Question, Results, RowResult};
 use super::rows::BASELINE;
 use super::statistics::{Mean, mean};
+use crate::args::ConnectorStart;
 use crate::probe::{Probe, Read};
 
 /// The row that is explained.
@@ -51,6 +53,7 @@ fn blocks(results: &Results, output: &Path, beside: &[Results]) -> Vec<Block> {
     let mut blocks = vec![introduction(results)];
     blocks.extend(table(results));
     blocks.extend(tests(results));
+    blocks.extend(beside_explained(results));
     blocks.extend(kinds(results));
     blocks.extend(complexity(results));
     blocks.extend(probes(results));
@@ -66,9 +69,8 @@ fn introduction(results: &Results) -> Block {
     let all = plan.rows.len() as u64 * plan.seeds;
     Block::Text(format!(
         "{finished} of {all} runs are finished: {} rows, {} seeds each, planned for {} hours. Every run has \
-         {} parameters ({} decoder layers, {} vision tokens), begins with {} of `{}`, \
-         the encoder frozen, and everything else from the same random numbers in every row of a seed. Every phase \
-         of a kind has the same data and the same number of steps: {:.1} % of the recipes'. Everything \
+         {} parameters ({} decoder layers, {} vision tokens) and begins with {}; the encoder is frozen. Every \
+         phase of a kind has the same data and the same number of steps: {:.1} % of the recipes'. Everything \
          below was computed from the logs in the run's folder.",
         plan.rows.len(),
         plan.seeds,
@@ -76,15 +78,28 @@ fn introduction(results: &Results) -> Block {
         plan.parameters,
         plan.layers,
         plan.vision_tokens,
-        match (plan.connector, plan.scatter) {
-            (true, false) => "vision encoder, connector, embeddings and head",
-            (true, true) =>
-                "vision encoder, connector with its vision tokens in a random order, embeddings and head",
-            (false, _) => "the vision encoder",
-        },
-        plan.encoder,
+        beginning(plan),
         100.0 * plan.share,
     ))
+}
+
+/// Says what the runs begin with.
+fn beginning(plan: &Plan) -> String {
+    let encoder = &plan.encoder;
+    let taken = match plan.connector {
+        ConnectorStart::Trained => format!(
+            "the vision encoder of `{encoder}`, a connector and a head that were trained until each vision \
+             token named its part of the picture"
+        ),
+        ConnectorStart::Kept => {
+            format!("vision encoder, connector, embeddings and head of `{encoder}`")
+        }
+        ConnectorStart::Random => format!("the vision encoder of `{encoder}`"),
+    };
+    let scattered = if plan.scatter { " (the tokens in a random order)" } else { "" };
+    format!(
+        "{taken}{scattered}, and for the rest with the same random numbers in every row of a seed"
+    )
 }
 
 /// Returns a mean with its interval.
@@ -215,6 +230,23 @@ fn tests(results: &Results) -> Vec<Block> {
                 .to_owned(),
         ),
         Block::Table { head: texts(["row", "benchmark", "difference", "questions", "p"]), rows },
+    ]
+}
+
+/// Shows every row beside the explained one, over all questions.
+fn beside_explained(results: &Results) -> Vec<Block> {
+    let Some(explained) = results.row(EXPLAINED) else { return Vec::new() };
+    let line = |row: &RowResult| {
+        let gain = row.gain(explained, &|_, _| true)?;
+        Some(std::iter::once(row.row.label.clone()).chain(gain_cells(&gain)).collect())
+    };
+    let others = results.rows.iter().filter(|row| row.row.name != EXPLAINED);
+    vec![
+        Block::Heading(format!("Every row beside {}", explained.row.label)),
+        Block::Table {
+            head: texts(["row", "difference", "questions", "p"]),
+            rows: others.filter_map(line).collect(),
+        },
     ]
 }
 

@@ -35,6 +35,26 @@ pub(super) fn of_paper() -> impl Iterator<Item = &'static str> {
     PAPER.iter().map(|(name, ..)| *name)
 }
 
+/// The recipe of the connector that rows begin with, where it is in a folder of recipes, and the one
+/// in the program.
+const CONNECTOR: (&str, &str) =
+    ("start/connector.toml", include_str!("../../../../recipes/table1/start/connector.toml"));
+
+/// Returns what trains the connector. Of the changes to rows it takes those of how it is computed.
+///
+/// # Errors
+/// If the recipe cannot be read or is not valid.
+pub(super) fn connector(args: &Table1Args) -> Result<Row> {
+    let own = args.recipes.as_ref().map(|folder| folder.join(CONNECTOR.0));
+    let text = match own.filter(|path| path.is_file()) {
+        Some(path) => std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read `{}`", path.display()))?,
+        None => CONNECTOR.1.to_owned(),
+    };
+    let sets = args.sets.iter().filter(|set| set.starts_with("compute."));
+    Row::parse(("connector", "connector"), &text, &sets.cloned().collect::<Vec<_>>())
+}
+
 /// The row that others are compared with.
 pub(super) const BASELINE: &str = "causal";
 /// Where the recipes have the world and the model to start with.
@@ -303,7 +323,7 @@ mod tests {
             RunOf { seed: 7, share: 0.01, world: Path::new("a/world"), start: Path::new("start") };
         let (recipe, phases) = paper()[7].recipe(&run, 2).unwrap().resolve().unwrap();
         assert_eq!((recipe.seed, recipe.model.init.as_str()), (7, "start"));
-        assert_eq!((phases[0].schedule.steps, phases[0].schedule.warmup_steps), (60, 6));
+        assert_eq!((phases[0].schedule.steps, phases[0].schedule.warmup_steps), (120, 12));
         assert_eq!(phases[0].data[0].shards[0], "a/world/lessons");
         assert_eq!(phases[1].data[0].images.as_deref(), Some(Path::new("a/world/coco/train2014")));
     }

@@ -12,52 +12,75 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
-use crate::args::Table1Args;
+use crate::args::{ConnectorStart, Table1Args};
 use crate::environment::Environment;
 use crate::load::{Model, SIDE_FILES};
 use crate::report::Failure;
 use crate::{files, init};
 
-/// The tensors that are taken over.
+/// The vision encoder's tensors.
 const ENCODER: &str = "vision_encoder.";
+/// The connector's.
+const CONNECTOR: &str = "vision_tokenizer.";
 /// What the vision tokens are before they read the picture: a row each.
 const LATENTS: &str = "vision_tokenizer.latents";
+/// What names them while the connector is trained.
+const HEAD: &str = "lang_model.lm_head.";
 /// Those that are random in any case.
 const LAYERS: &str = "lang_model.model.layers.";
+
+/// A model of which tensors are taken over.
+pub(super) struct Source<'a> {
+    /// What the user calls it.
+    pub(super) name: &'a str,
+    /// What is taken over beside its vision encoder.
+    pub(super) more: ConnectorStart,
+    /// Whether vision tokens are put into another order.
+    pub(super) scatter: bool,
+}
+
+impl Source<'_> {
+    fn has(&self, tensor: &str) -> bool {
+        let more = match self.more {
+            ConnectorStart::Trained => tensor.starts_with(CONNECTOR) || tensor.starts_with(HEAD),
+            ConnectorStart::Kept => !tensor.starts_with(LAYERS),
+            ConnectorStart::Random => false,
+        };
+        more || tensor.starts_with(ENCODER)
+    }
+}
 
 /// Writes the model of a seed, if it is not there yet.
 ///
 /// # Errors
-/// If the encoder's model is not there, or a file cannot be written.
+/// If the model that it takes over is not there, or a file cannot be written.
 pub(super) fn write(
     directory: &Path,
     seed: u64,
-    args: &Table1Args,
-    environment: &Environment,
+    source: &Source<'_>,
+    (args, environment): (&Table1Args, &Environment),
 ) -> Result<()> {
     let path = directory.join("model.safetensors");
     if path.is_file() {
         return Ok(());
     }
-    let model = Model::locate(&args.encoder, environment)?;
+    let model = Model::locate(source.name, environment)?;
     let config = sized(&model.config()?, args)?;
     let weights = model.checkpoint()?;
     let tensors = config.tensor_shapes().into_iter().map(|(name, shape)| {
-        let is_taken = name.starts_with(ENCODER) || args.connector && !name.starts_with(LAYERS);
-        let tensor = if is_taken {
+        let mut tensor = if source.has(&name) {
             let found = weights.tensor(&name);
             let found =
-                found.with_context(|| format!("`{}` has no tensor `{name}`", args.encoder))?;
+                found.with_context(|| format!("`{}` has no tensor `{name}`", source.name))?;
             // It may be in blocks, which a file to train from has not.
-            let mut values = model::widened(found.clone()).to_f32_vec()?;
-            if args.scatter && name == LATENTS {
-                values = scattered(&values, shape[1], seed);
-            }
-            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            checkpoint::Tensor { dtype: Dtype::F32, shape, bytes: Bytes::from(bytes) }
+            float(&model::widened(found.clone()).to_f32_vec()?, shape)
         } else {
             init::random_tensor(&config, seed, (&name, shape))
         };
+        if source.scatter && name == LATENTS {
+            let shape = tensor.shape.clone();
+            tensor = float(&scattered(&tensor.to_f32_vec()?, shape[1], seed), shape);
+        }
         Ok((name, tensor))
     });
     let tensors: Vec<(String, checkpoint::Tensor)> = tensors.collect::<Result<_>>()?;
@@ -75,6 +98,12 @@ pub(super) fn write(
     // Last: what is there is whole.
     let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
     Ok(checkpoint::save_file(&path, named)?)
+}
+
+/// Returns values as a tensor to train from.
+fn float(values: &[f32], shape: Vec<usize>) -> checkpoint::Tensor {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    checkpoint::Tensor { dtype: Dtype::F32, shape, bytes: Bytes::from(bytes) }
 }
 
 /// Returns rows in a random order. Latents differ in nothing but their values, so their vision tokens

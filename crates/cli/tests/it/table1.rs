@@ -5,17 +5,78 @@ use std::path::Path;
 
 use crate::program::aki;
 
-/// Writes two rows with few steps of few samples.
+/// Writes two rows, and what they begin with, with few steps of few samples.
 fn recipes(folder: &Path) {
     let known = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/table1/miniature");
-    fs::create_dir_all(folder).expect("a folder can be made");
+    fs::create_dir_all(folder.join("start")).expect("a folder can be made");
+    let text = fs::read_to_string(known.join("../start/connector.toml")).expect("it is there");
+    let text = text.replace("micro_batch = 32", "micro_batch = 2");
+    let text = text.replace("warmup_steps = 100", "warmup_steps = 1");
+    let text = text.replace("steps = 3000", "steps = 5");
+    fs::write(folder.join("start/connector.toml"), text).expect("a file can be written");
     for name in ["causal", "mma"] {
         let text =
             fs::read_to_string(known.join(format!("{name}.toml"))).expect("the recipe is there");
-        let text = text.replace("micro_batch = 32", "micro_batch = 2");
-        let text = text.replace("warmup_steps = 100, steps = 6000", "warmup_steps = 2, steps = 20");
+        let text = text.replace("micro_batch = 16", "micro_batch = 2");
+        let text =
+            text.replace("warmup_steps = 200, steps = 12000", "warmup_steps = 2, steps = 20");
         fs::write(folder.join(format!("{name}.toml")), text).expect("a file can be written");
     }
+}
+
+/// Returns a tensor of a model, a line for each of its rows.
+fn tensor(folder: &Path, name: &str) -> Vec<Vec<f32>> {
+    let file = checkpoint::Checkpoint::open(folder).expect("a model is there");
+    let tensor = file.tensor(name).expect("the tensor is there");
+    let width = *tensor.shape.last().expect("it has a width");
+    tensor.to_f32_vec().expect("it has numbers").chunks(width).map(<[f32]>::to_vec).collect()
+}
+
+#[test]
+fn rows_begin_with_a_connector_that_was_trained_and_its_tokens_can_be_scattered() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    recipes(&path("rows"));
+    let rows = path("rows").display().to_string();
+    let run = |output: &str, more: &[&str]| {
+        let output = path(output).display().to_string();
+        let fixed = ["table1", "--recipes", &rows, "--output", &output, "--world-size", "tiny"];
+        let sizes = ["--questions", "1", "--pictures", "12", "--seeds", "2", "--dry-run"];
+        aki(fixed.iter().chain(&sizes).chain(more))
+    };
+    let (latents, head) = ("vision_tokenizer.latents", "lang_model.lm_head.weight");
+    let (embeddings, layer) =
+        ("lang_model.model.embed_tokens.weight", "lang_model.model.layers.0.mlp.down_proj.weight");
+
+    run("trained", &["--vision-tokens", "6"]).success();
+    let at = |name: &str| path("trained").join("start").join(name);
+    let connector = at("runs/connector/seed-1/train/checkpoint-00000005");
+    for name in [latents, head] {
+        let learned = tensor(&connector, name);
+        assert!(learned != tensor(&at("encoder"), name), "{name} has learned nothing");
+        assert!(learned == tensor(&at("seed-1"), name), "{name} is not taken over");
+        assert!(learned == tensor(&at("seed-2"), name), "{name} is another in another seed");
+    }
+    for name in [embeddings, layer] {
+        assert!(tensor(&at("seed-1"), name) != tensor(&at("seed-2"), name), "{name}");
+    }
+    assert_eq!(tensor(&at("seed-1"), latents).len(), 6);
+
+    let world = path("trained").join("world").display().to_string();
+    let output = path("kept").display().to_string();
+    let kept = ["table1", "--output", &output, "--world", &world, "--connector", "kept"];
+    let sizes = ["--rows", "causal", "--questions", "1", "--seeds", "2", "--dry-run"];
+    aki(kept.iter().chain(&["--scatter", "--set", "batch.micro_batch=2"]).chain(&sizes)).success();
+    let of_seed = |seed: &str| tensor(&path("kept").join("start").join(seed), latents);
+    let (mut first, mut second) = (of_seed("seed-1"), of_seed("seed-2"));
+    assert!(first != second, "both seeds have the same order");
+    for rows in [&mut first, &mut second] {
+        rows.sort_by(|a, b| a[0].total_cmp(&b[0]));
+    }
+    assert!(first == second, "these are other tokens");
+
+    let error = aki(kept.iter().chain(&["--vision-tokens", "6"])).failure(2);
+    assert!(error.contains("a connector that is kept"), "{error}");
 }
 
 #[test]
@@ -38,7 +99,9 @@ fn the_table_is_planned_trained_asked_probed_and_gone_on_with() {
     let scores = fs::read(at("runs/mma/seed-2/eval/scored.jsonl")).unwrap();
     let report = fs::read_to_string(at("table1.md")).unwrap();
     assert!(report.contains("4 of 4 runs are finished"), "{report}");
-    for part in ["| MMA | 2 | 40 |", "± ", "Paired tests", "another thing", "Learning curves"] {
+    for part in
+        ["| MMA | 2 | 40 |", "± ", "Paired tests", "beside MMA", "another thing", "Learning curves"]
+    {
         assert!(report.contains(part), "{part}: {report}");
     }
     let page = fs::read_to_string(at("table1.html")).unwrap();
