@@ -460,7 +460,8 @@ fn reproduce(results: &Results, output: &Path) -> Vec<Block> {
         Block::Heading("Doing it again".to_owned()),
         Block::Text(format!(
             "`{}` does all of it and goes on where it was stopped. One run \
-             alone: `aki train {folder}/runs/{name}/seed-1/recipe.toml --output again` gives the same \
+             alone: the same with `--dry-run` makes the world and what runs begin with, and `aki train \
+             {folder}/runs/{name}/seed-1/recipe.toml --output again` gives the same \
              weights on the same machine. `runs/ROW/seed-N` has the recipe, `train/metrics.jsonl`, every \
              answer (`eval/*/predictions.jsonl`), every score (`eval/scored.jsonl`) and the probe \
              (`probe.json`); `plan.json` has what was measured and planned; `aki table1 --report` makes \
