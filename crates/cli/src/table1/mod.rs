@@ -5,6 +5,7 @@
 //! plans, starts them, probes the models, and reports from what they left behind.
 
 mod cells;
+mod kinds;
 mod page;
 mod plan;
 mod report;
@@ -236,9 +237,14 @@ impl Work<'_> {
         paths
             .map(|path| {
                 let dataset = eval::Dataset::open(&path, eval::MissingValues::default())?;
-                // `MMBench` counts a question once and asks it in every rotation.
-                let rotations = if dataset.family == eval::Family::MmBench { 4 } else { 1 };
-                Ok(dataset.questions.len().min(self.args.questions * rotations))
+                // `MMBench` counts a question once and asks it in every rotation, CV-Bench has two
+                // parts.
+                let times = match dataset.family {
+                    eval::Family::MmBench => 4,
+                    eval::Family::CvBench => 2,
+                    _ => 1,
+                };
+                Ok(dataset.questions.len().min(self.args.questions.saturating_mul(times)))
             })
             .sum()
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use eval::PAPER;
 
+use super::kinds::Kind;
 use super::page::{Block, Line, html, markdown, svg};
 use super::plan::Plan;
 use super::results::{Answer, Gain, Question, Results, RowResult};
@@ -21,6 +22,10 @@ const EXPLAINED: &str = "mma";
 const LEAST_QUESTIONS: usize = 20;
 /// How many categories are shown from either end.
 const SHOWN: usize = 10;
+/// The columns of differences of rows.
+const DIFFERENCES: [&str; 4] = ["row", "difference", "questions", "p"];
+/// The columns of what is asked of both rows.
+const COMPARED: [&str; 5] = ["causal", "MMA", "difference", "questions", "p"];
 /// The points of a line of losses.
 const POINTS: usize = 120;
 /// Up to so many words a question is short, and up to so many middling.
@@ -55,7 +60,7 @@ fn blocks(results: &Results, output: &Path, beside: &[Results]) -> Vec<Block> {
     blocks.extend(tests(results));
     blocks.extend(beside_explained(results));
     blocks.extend(kinds(results));
-    blocks.extend(complexity(results));
+    blocks.extend(lengths(results));
     blocks.extend(probes(results));
     blocks.extend(sizes(results, beside));
     blocks.extend(losses(results));
@@ -69,13 +74,13 @@ fn introduction(results: &Results) -> Block {
     let all = plan.rows.len() as u64 * plan.seeds;
     Block::Text(format!(
         "{finished} of {all} runs are finished: {} rows, {} seeds each, planned for {} hours. Every run has \
-         {} parameters ({} decoder layers, {} vision tokens) and begins with {}; the encoder is frozen. Every \
+         {:.2} million parameters ({} decoder layers, {} vision tokens) and begins with {}; the encoder is frozen. Every \
          phase of a kind has the same data and the same number of steps: {:.1} % of the recipes'. Everything \
          below was computed from the logs in the run's folder.",
         plan.rows.len(),
         plan.seeds,
         plan.hours,
-        plan.parameters,
+        plan.parameters as f64 / 1e6,
         plan.layers,
         plan.vision_tokens,
         beginning(plan),
@@ -148,7 +153,10 @@ fn table(results: &Results) -> Vec<Block> {
         );
         let count = row.runs.len().to_string();
         let mut cells = vec![row.row.label.clone(), count, row.row.steps().to_string(), time];
-        cells.extend(PAPER.iter().map(|paper| shown(row.mean(paper.column))));
+        let of_column = |paper: &eval::PaperScore| {
+            row.mean(paper.column).map_or_else(|| "–".to_owned(), |mean| shown(Some(mean)))
+        };
+        cells.extend(PAPER.iter().map(of_column));
         cells.push(shown(overall(row)));
         cells
     };
@@ -156,7 +164,8 @@ fn table(results: &Results) -> Vec<Block> {
     let note = "Means over seeds with 95 % confidence intervals (Student's distribution); time is that \
                 of training, beside the causal row's; the last column is the mean of all columns, \
                 each of the best that it can be. LLaVA-W, MM-Vet and MathV-mini are scored without a \
-                judge here, by the rules of `aki score`, and do not compare with the paper's.";
+                judge here, by the rules of `aki score`, and do not compare with the paper's. – stands where \
+                the world has no such questions.";
     vec![
         Block::Heading("The table".to_owned()),
         Block::Table { head: head.map(str::to_owned).collect(), rows },
@@ -194,6 +203,11 @@ fn verdict(results: &Results) -> String {
     )
 }
 
+/// Returns a difference, marked where it is hardly chance.
+fn marked(gain: Gain) -> String {
+    format!("{}{}", signed(gain.over_seeds), if gain.p < 0.05 { " *" } else { "" })
+}
+
 fn gain_cells(gain: &Gain) -> [String; 3] {
     [signed(gain.over_seeds), gain.questions.to_string(), format!("{:.4}", gain.p)]
 }
@@ -205,31 +219,40 @@ fn tests(results: &Results) -> Vec<Block> {
         .iter()
         .flat_map(|run| run.answers.keys().map(|(benchmark, _)| benchmark.as_str()))
         .collect();
-    let mut rows = Vec::new();
-    for row in results.rows.iter().filter(|row| row.row.name != BASELINE) {
-        if let Some(gain) = row.gain(base, &|_, _| true) {
-            let name = [row.row.label.clone(), "all".to_owned()];
-            rows.push(name.into_iter().chain(gain_cells(&gain)).collect());
-        }
-        for benchmark in &benchmarks {
-            let wanted = |question: &Question, _: &Answer| question.0 == *benchmark;
-            if let Some(gain) = row.gain(base, &wanted) {
-                let name = [row.row.label.clone(), (*benchmark).to_owned()];
-                rows.push(name.into_iter().chain(gain_cells(&gain)).collect());
-            }
-        }
-    }
+    let others = || results.rows.iter().filter(|row| row.row.name != BASELINE);
+    let whole = |row: &RowResult| {
+        let gain = row.gain(base, &|_, _| true)?;
+        Some(std::iter::once(row.row.label.clone()).chain(gain_cells(&gain)).collect())
+    };
+    let parts = |row: &RowResult| {
+        let of = |benchmark: &&str| {
+            row.gain(base, &|question, _| question.0 == **benchmark)
+                .map_or_else(String::new, marked)
+        };
+        let cells = benchmarks.iter().map(of);
+        (!row.runs.is_empty())
+            .then(|| std::iter::once(row.row.label.clone()).chain(cells).collect())
+    };
+    let head = std::iter::once("row").chain(benchmarks.iter().copied());
     vec![
         Block::Heading("Paired tests against the causal row".to_owned()),
         Block::Text(
             "The difference of mean scores, of 100, of runs with the same seed, with its interval over \
              seeds; p: how often turning the signs of the questions' differences at random makes as \
              large a difference. So p says what other questions would do to these runs, and the interval \
-             what other runs would do to these questions; a difference that both allow is none. The \
-             tests are many: of those where nothing differs, one in twenty has p below 0.05."
+             what other runs would do to these questions; a difference that both allow is none."
                 .to_owned(),
         ),
-        Block::Table { head: texts(["row", "benchmark", "difference", "questions", "p"]), rows },
+        Block::Table { head: texts(DIFFERENCES), rows: others().filter_map(whole).collect() },
+        Block::Text(
+            "The same by benchmark; * where p is below 0.05. The tests are many: of those where nothing \
+             differs, one in twenty has it."
+                .to_owned(),
+        ),
+        Block::Table {
+            head: head.map(str::to_owned).collect(),
+            rows: others().filter_map(parts).collect(),
+        },
     ]
 }
 
@@ -243,17 +266,33 @@ fn beside_explained(results: &Results) -> Vec<Block> {
     let others = results.rows.iter().filter(|row| row.row.name != EXPLAINED);
     vec![
         Block::Heading(format!("Every row beside {}", explained.row.label)),
-        Block::Table {
-            head: texts(["row", "difference", "questions", "p"]),
-            rows: others.filter_map(line).collect(),
-        },
+        Block::Table { head: texts(DIFFERENCES), rows: others.filter_map(line).collect() },
     ]
 }
 
-/// Shows which categories gain and lose most.
+/// Shows the explained row beside the baseline on some questions; nothing if there are none.
+fn compared(
+    results: &Results,
+    name: String,
+    wanted: &dyn Fn(&Question, &Answer) -> bool,
+) -> Option<(Gain, Vec<String>)> {
+    let (row, base) = (results.row(EXPLAINED)?, results.baseline()?);
+    let gain = row.gain(base, wanted)?;
+    let cells = [name, shown(base.share(wanted)), shown(row.share(wanted))];
+    let cells = cells.into_iter().chain(gain_cells(&gain)).collect();
+    Some((gain, cells))
+}
+
+/// Shows which kinds of question gain, and which categories most and least.
 fn kinds(results: &Results) -> Vec<Block> {
-    let (Some(row), Some(base)) = (results.row(EXPLAINED), results.baseline()) else {
+    let (Some(row), Some(_)) = (results.row(EXPLAINED), results.baseline()) else {
         return Vec::new();
+    };
+    let of_kind = |kind: Kind| {
+        let is_kind = |question: &Question, _: &Answer| {
+            results.questions.get(question).is_some_and(|asked| asked.kind == Some(kind))
+        };
+        Some(compared(results, kind.name().to_owned(), &is_kind)?.1)
     };
     let names: BTreeSet<(&str, &str)> = row
         .runs
@@ -261,43 +300,41 @@ fn kinds(results: &Results) -> Vec<Block> {
         .flat_map(|run| &run.answers)
         .map(|(question, answer)| (question.0.as_str(), answer.category.as_str()))
         .collect();
-    let mut gains = Vec::new();
-    for (benchmark, category) in names {
-        let wanted = |question: &Question, answer: &Answer| {
+    let of_category = |(benchmark, category): (&str, &str)| {
+        compared(results, format!("{benchmark}, {category}"), &|question, answer| {
             question.0 == benchmark && answer.category == category
-        };
-        let Some(gain) = row.gain(base, &wanted) else { continue };
-        if gain.questions >= LEAST_QUESTIONS {
-            let (causal, own) = (base.share(&wanted), row.share(&wanted));
-            gains.push((benchmark, category, causal, own, gain));
-        }
-    }
-    gains.sort_by(|a, b| b.4.over_seeds.mean.total_cmp(&a.4.over_seeds.mean));
+        })
+    };
+    let mut gains: Vec<(Gain, Vec<String>)> = names.into_iter().filter_map(of_category).collect();
+    gains.retain(|(gain, _)| gain.questions >= LEAST_QUESTIONS);
+    gains.sort_by(|(a, _), (b, _)| b.over_seeds.mean.total_cmp(&a.over_seeds.mean));
     let count = gains.len();
     let is_end = |at: usize| at < SHOWN || at + SHOWN >= count;
-    let rows = gains.into_iter().enumerate().filter(|(at, _)| is_end(*at)).map(|(_, line)| {
-        let (benchmark, category, causal, own, gain) = line;
-        let cells = [format!("{benchmark}, {category}"), shown(causal), shown(own)];
-        cells.into_iter().chain(gain_cells(&gain)).collect()
-    });
+    let ends = gains.into_iter().enumerate().filter(|(at, _)| is_end(*at));
+    let head = |first: &str| texts([first]).into_iter().chain(texts(COMPARED)).collect();
     vec![
         Block::Heading("Which kinds of question gain".to_owned()),
+        Block::Text(
+            "All benchmarks together, by what an answer takes: how many things it has to bring together."
+                .to_owned(),
+        ),
+        Block::Table {
+            head: head("a question about"),
+            rows: Kind::ALL.into_iter().filter_map(of_kind).collect(),
+        },
         Block::Text(format!(
             "Categories with at least {LEAST_QUESTIONS} questions, from the largest gain of MMA over \
              the causal row to the largest loss; the first and the last {SHOWN}."
         )),
         Block::Table {
-            head: texts(["category", "causal", "MMA", "difference", "questions", "p"]),
-            rows: rows.collect(),
+            head: head("category"),
+            rows: ends.map(|(_, (_, cells))| cells).collect(),
         },
     ]
 }
 
 /// Shows how the gain goes with the length of questions.
-fn complexity(results: &Results) -> Vec<Block> {
-    let (Some(row), Some(base)) = (results.row(EXPLAINED), results.baseline()) else {
-        return Vec::new();
-    };
+fn lengths(results: &Results) -> Vec<Block> {
     let [short, middling] = WORDS;
     let mut rows = Vec::new();
     for (name, range) in [
@@ -306,16 +343,17 @@ fn complexity(results: &Results) -> Vec<Block> {
         (format!("more than {middling} words"), middling + 1..usize::MAX),
     ] {
         let wanted = |question: &Question, _: &Answer| {
-            results.words.get(question).is_some_and(|words| range.contains(words))
+            results.questions.get(question).is_some_and(|asked| range.contains(&asked.words))
         };
-        let Some(gain) = row.gain(base, &wanted) else { continue };
-        let cells = [name, shown(base.share(&wanted)), shown(row.share(&wanted))];
-        rows.push(cells.into_iter().chain(gain_cells(&gain)).collect());
+        rows.extend(compared(results, name, &wanted).map(|(_, cells)| cells));
+    }
+    if rows.is_empty() {
+        return Vec::new();
     }
     vec![
         Block::Heading("Short questions and long ones".to_owned()),
         Block::Table {
-            head: texts(["question", "causal", "MMA", "difference", "questions", "p"]),
+            head: texts(["question"]).into_iter().chain(texts(COMPARED)).collect(),
             rows,
         },
     ]

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use train::run::StepMetrics;
 
 use super::cells::Cell;
+use super::kinds::Kind;
 use super::plan::{Plan, PlannedRow};
 use super::rows::BASELINE;
 use super::statistics::{Mean, by_chance, mean};
@@ -56,12 +57,21 @@ pub(super) struct RowResult {
 pub(super) struct Results {
     pub(super) plan: Plan,
     pub(super) rows: Vec<RowResult>,
-    /// How many words each question has.
-    pub(super) words: BTreeMap<Question, usize>,
+    /// What is known of each question.
+    pub(super) questions: BTreeMap<Question, Asked>,
+}
+
+/// What a question is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// How many words it has.
+    pub(super) words: usize,
+    /// What it takes.
+    pub(super) kind: Option<Kind>,
 }
 
 /// How a row differs from another one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Gain {
     /// Over the seeds that both have, of 100.
     pub(super) over_seeds: Mean,
@@ -81,14 +91,14 @@ impl Results {
             return Err(failure.hint("`aki table1 --output DIR` makes one").into());
         };
         let mut rows = Vec::new();
-        let mut words = BTreeMap::new();
+        let mut questions = BTreeMap::new();
         for row in &plan.rows {
             let cells = (1..=plan.seeds).map(|seed| Cell::new(output, &row.name, seed));
             let mut runs = Vec::new();
             for cell in cells.filter(|cell| cell.finished("eval").is_some()) {
                 runs.push(run(&cell)?);
-                if words.is_empty() {
-                    words = count_words(&cell.answers())?;
+                if questions.is_empty() {
+                    questions = read_questions(&cell.answers())?;
                 }
             }
             rows.push(RowResult { row: row.clone(), runs });
@@ -97,7 +107,7 @@ impl Results {
             let failure = Failure::new(format!("no run in `{}` is finished", output.display()));
             return Err(failure.hint("the same command without --report goes on").into());
         }
-        Ok(Self { plan, rows, words })
+        Ok(Self { plan, rows, questions })
     }
 
     /// Returns a row by its name, if it has a finished run.
@@ -198,17 +208,18 @@ fn lines<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     lines.map(|line| serde_json::from_str(line).with_context(read)).collect()
 }
 
-/// Counts the words of the questions of every benchmark.
-fn count_words(answers: &Path) -> Result<BTreeMap<Question, usize>> {
-    let mut words = BTreeMap::new();
+/// Reads the questions of every benchmark.
+fn read_questions(answers: &Path) -> Result<BTreeMap<Question, Asked>> {
+    let mut questions = BTreeMap::new();
     for folder in eval::report::benchmark_folders(answers)? {
         let benchmark = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         for row in lines::<BTreeMap<String, String>>(&folder.join("questions.jsonl"))? {
             if let (Some(index), Some(question)) = (row.get("index"), row.get("question")) {
-                let count = question.split_whitespace().count();
-                words.insert((benchmark.clone(), index.clone()), count);
+                let words = question.split_whitespace().count();
+                let asked = Asked { words, kind: Kind::of(question) };
+                questions.insert((benchmark.clone(), index.clone()), asked);
             }
         }
     }
-    Ok(words)
+    Ok(questions)
 }

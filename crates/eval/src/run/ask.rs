@@ -237,7 +237,8 @@ pub fn num_selected(dataset: &Dataset, selection: &Selection) -> usize {
     select(dataset, selection).len()
 }
 
-/// Returns which questions are asked: the first ones up to the limit, and of those every n-th.
+/// Returns which questions are asked: the first ones up to the limit, and of those every n-th. Of
+/// `MMBench` the limit counts questions without their rotations, of CV-Bench those of either part.
 fn select(dataset: &Dataset, selection: &Selection) -> Vec<usize> {
     let limit = selection.limit.unwrap_or(usize::MAX).min(dataset.questions.len());
     let Shard { number, total } = selection.shard;
@@ -256,6 +257,17 @@ fn select(dataset: &Dataset, selection: &Selection) -> Vec<usize> {
             place.is_some_and(|place| place % total == number - 1)
         };
         return (0..dataset.questions.len()).filter(is_ours).collect();
+    }
+    if dataset.family == Family::CvBench {
+        // Its parts in the plane and in space are two columns: a limit leaves both.
+        let mut counts: HashMap<Option<&str>, usize> = HashMap::new();
+        let mut place = |at: &usize| {
+            let count = counts.entry(dataset.questions[*at].row.get("type")).or_default();
+            *count += 1;
+            *count
+        };
+        let asked = (0..dataset.questions.len()).filter(|at| place(at) <= limit);
+        return asked.filter(|at| at % total == number - 1).collect();
     }
     (0..limit).filter(|at| at % total == number - 1).collect()
 }

@@ -157,6 +157,22 @@ fn shards_make_the_whole_together() {
 }
 
 #[test]
+fn a_limit_leaves_both_parts_of_cv_bench() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cv_bench/halves");
+    let dataset = Dataset::open(&folder, MissingValues::Pandas).unwrap();
+    let of_part = |part| {
+        let parts = dataset.questions.iter().map(|question| question.row.get("type"));
+        parts.filter(|found| *found == Some(part)).count()
+    };
+    let (plane, space) = (of_part("2D"), of_part("3D"));
+    assert!(plane >= 2 && space >= 1 && plane + space == dataset.questions.len());
+    for (limit, expected) in [(1, 2), (2, 2 + space.min(2)), (9, plane + space)] {
+        let selection = Selection { limit: Some(limit), ..Selection::default() };
+        assert_eq!(eval::run::num_selected(&dataset, &selection), expected, "{limit}");
+    }
+}
+
+#[test]
 fn questions_about_one_image_come_together_and_long_ones_first() {
     let dir = tempfile::tempdir().unwrap();
     let dataset = dataset(dir.path());
