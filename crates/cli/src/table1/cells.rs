@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -134,22 +134,20 @@ pub(super) fn call(arguments: &[String], log: &Path, cancel: &CancelToken) -> Re
         file.with_context(|| format!("cannot write `{}`", log.display()))
     };
     let program = std::env::current_exe().context("cannot find this program")?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(open()?)
-        .stderr(open()?)
-        .spawn()
-        .context("cannot start this program once more")?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(open()?).stderr(open()?);
+    let mut child = apart(&mut command).spawn().context("cannot start this program once more")?;
     let mut asked = None;
     let status = loop {
         if let Some(status) = child.try_wait().context("cannot wait for a process")? {
             break status;
         }
         if cancel.is_cancelled() {
-            // Ctrl-C reaches every process of the terminal; what does not end by itself is ended.
-            // Training goes on from its last checkpoint, asking after its last answer.
-            let since: &Instant = asked.get_or_insert_with(Instant::now);
+            // Training goes on from the checkpoint that it writes now, asking after its last answer.
+            let since: &Instant = asked.get_or_insert_with(|| {
+                interrupt(&child);
+                Instant::now()
+            });
             if since.elapsed() > PATIENCE {
                 child.kill().context("cannot end a process")?;
             }
@@ -158,6 +156,32 @@ pub(super) fn call(arguments: &[String], log: &Path, cancel: &CancelToken) -> Re
     };
     outcome(status, arguments, (log, cancel))
 }
+
+/// Lets a process be interrupted by this one alone. A terminal tells all of its group, and who is
+/// told twice ends at once.
+#[cfg(unix)]
+fn apart(command: &mut Command) -> &mut Command {
+    std::os::unix::process::CommandExt::process_group(command, 0)
+}
+
+/// Asks a process to end after what it is at.
+#[cfg(unix)]
+fn interrupt(child: &Child) {
+    // If it has ended meanwhile, there is nobody to be asked.
+    let _ = rustix::process::kill_process(
+        rustix::process::Pid::from_child(child),
+        rustix::process::Signal::INT,
+    );
+}
+
+/// Elsewhere the terminal's interruption reaches every process.
+#[cfg(not(unix))]
+fn apart(command: &mut Command) -> &mut Command {
+    command
+}
+
+#[cfg(not(unix))]
+fn interrupt(_: &Child) {}
 
 fn outcome(
     status: ExitStatus,

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::program::aki;
 
-/// Writes two rows, and what they begin with, with few steps of few samples.
-fn recipes(folder: &Path) {
+/// Writes two rows, and what they begin with, with some steps of few samples.
+fn recipes(folder: &Path, steps: usize) {
     let known = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/table1/miniature");
     fs::create_dir_all(folder.join("start")).expect("a folder can be made");
     let text = fs::read_to_string(known.join("../start/connector.toml")).expect("it is there");
@@ -18,8 +18,8 @@ fn recipes(folder: &Path) {
         let text =
             fs::read_to_string(known.join(format!("{name}.toml"))).expect("the recipe is there");
         let text = text.replace("micro_batch = 16", "micro_batch = 2");
-        let text =
-            text.replace("warmup_steps = 200, steps = 12000", "warmup_steps = 2, steps = 20");
+        let steps = format!("warmup_steps = 2, steps = {steps}");
+        let text = text.replace("warmup_steps = 200, steps = 12000", &steps);
         fs::write(folder.join(format!("{name}.toml")), text).expect("a file can be written");
     }
 }
@@ -36,7 +36,7 @@ fn tensor(folder: &Path, name: &str) -> Vec<Vec<f32>> {
 fn rows_begin_with_a_connector_that_was_trained_and_its_tokens_can_be_scattered() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
-    recipes(&path("rows"));
+    recipes(&path("rows"), 20);
     let rows = path("rows").display().to_string();
     let run = |output: &str, more: &[&str]| {
         let output = path(output).display().to_string();
@@ -84,7 +84,7 @@ fn the_table_is_planned_trained_asked_probed_and_gone_on_with() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
     let (rows, output) = (path("rows"), path("table1"));
-    recipes(Path::new(&rows));
+    recipes(Path::new(&rows), 20);
     let fixed = ["table1", "--recipes", &rows, "--output", &output, "--world-size", "tiny"];
     let sizes = ["--questions", "1", "--pictures", "12", "--seeds", "2", "--processes", "2"];
     let run = |more: &[&str]| aki(fixed.iter().chain(&sizes).chain(more));
@@ -146,6 +146,43 @@ fn the_table_is_planned_trained_asked_probed_and_gone_on_with() {
     assert!(error.contains("was begun with --hours 5, this one has 6"), "{error}");
     let error = aki(["table1", "--report", "--output", &path("nothing")]).failure(1);
     assert!(error.contains("holds no plan.json"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interruption_reaches_what_is_trained_which_leaves_a_checkpoint() {
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    recipes(&path("rows"), 1_000_000);
+    let (rows, output) = (path("rows").display().to_string(), path("table1").display().to_string());
+    let fixed = ["table1", "--recipes", &rows, "--output", &output, "--world-size", "tiny"];
+    let sizes = ["--questions", "1", "--seeds", "1", "--processes", "1", "--hours", "1000000"];
+    let mut child = crate::program::command(fixed.iter().chain(&sizes))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program was built");
+    let train = path("table1").join("shared/runs/causal-1/seed-1/train");
+    let begun = Instant::now();
+    while fs::read_to_string(train.join("metrics.jsonl")).map_or(0, |text| text.lines().count()) < 3
+    {
+        assert!(begun.elapsed() < Duration::from_mins(5), "nothing is trained");
+        assert!(child.try_wait().unwrap().is_none(), "it has ended");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill runs").success());
+    let output = child.wait_with_output().expect("the program ends");
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    let steps = fs::read_to_string(train.join("metrics.jsonl")).unwrap().lines().count();
+    // Sooner than the recipe has one.
+    assert!(steps < 200, "{steps} steps");
+    let checkpoint = train.join(format!("checkpoint-{steps:08}"));
+    assert!(checkpoint.join("model.safetensors").is_file(), "no {}", checkpoint.display());
 }
 
 #[test]
