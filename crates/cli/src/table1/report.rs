@@ -428,26 +428,48 @@ fn probes(results: &Results) -> Vec<Block> {
     blocks
 }
 
-/// Shows the gain beside that of models of other sizes.
+/// Shows gains beside those of models of other sizes, of the rows that these have.
 fn sizes(results: &Results, beside: &[Results]) -> Vec<Block> {
     if beside.is_empty() {
         return Vec::new();
     }
-    let line = |results: &Results| {
-        let gain = results.row(EXPLAINED)?.gain(results.baseline()?, &|_, _| true)?;
-        let (layers, tokens) = (results.plan.layers, results.plan.vision_tokens);
-        let name = format!("{layers} layers, {tokens} vision tokens");
-        let steps = results.plan.rows.first().map_or(0, super::plan::PlannedRow::steps);
-        let cells = [name, results.plan.parameters.to_string(), steps.to_string()];
+    let others: BTreeSet<&str> = beside
+        .iter()
+        .flat_map(|results| results.rows.iter().map(|row| row.row.name.as_str()))
+        .filter(|name| *name != BASELINE)
+        .collect();
+    let lines = |results: &Results, name: &str| {
+        let row = results.row(name)?;
+        let gain = row.gain(results.baseline()?, &|_, _| true)?;
+        let Plan { layers, vision_tokens, scatter, parameters, .. } = &results.plan;
+        let order = if *scatter { ", in a random order" } else { "" };
+        let cells = [
+            row.row.label.clone(),
+            format!("{layers} layers, {vision_tokens} vision tokens{order}"),
+            format!("{:.2}", *parameters as f64 / 1e6),
+            row.row.steps().to_string(),
+        ];
         Some(cells.into_iter().chain(gain_cells(&gain)).collect())
     };
-    let rows = std::iter::once(results).chain(beside).filter_map(line).collect();
+    let rows = others.iter().flat_map(|name| {
+        std::iter::once(results).chain(beside).filter_map(|results| lines(results, name))
+    });
     vec![
         Block::Heading("Other sizes".to_owned()),
-        Block::Text("The gain of MMA over the causal row, over all questions.".to_owned()),
+        Block::Text(
+            "The difference from the causal row of the same size, over all questions.".to_owned(),
+        ),
         Block::Table {
-            head: texts(["model", "parameters", "steps", "difference", "questions", "p"]),
-            rows,
+            head: texts([
+                "row",
+                "model",
+                "million parameters",
+                "steps",
+                "difference",
+                "questions",
+                "p",
+            ]),
+            rows: rows.collect(),
         },
     ]
 }

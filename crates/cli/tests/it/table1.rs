@@ -104,6 +104,13 @@ fn the_table_is_planned_trained_asked_probed_and_gone_on_with() {
     {
         assert!(report.contains(part), "{part}: {report}");
     }
+    for part in ["one thing: colour", "| MMA | ", "by what an answer takes"] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
+    aki(["table1", "--report", "--output", &output, "--beside", &output]).success();
+    let beside = fs::read_to_string(at("table1.md")).unwrap();
+    let (_, sizes) = beside.split_once("## Other sizes").expect("there are other sizes");
+    assert_eq!(sizes.matches("| MMA | 6 layers, 48 vision tokens |").count(), 2, "{sizes}");
     let page = fs::read_to_string(at("table1.html")).unwrap();
     assert!(page.contains("<svg") && !page.contains("http://localhost"));
 
