@@ -17,12 +17,16 @@ use super::{ComputeArgs, ModelArgs, PolicyArgs, WorldSize};
     aki table1 --hours 8 --output runs/table1\n  \
     aki table1 --hours 8 --output runs/table1 --dry-run\n  \
     aki table1 --report --output runs/table1\n  \
-    aki table1 --hours 2 --layers 2 --rows causal,mma --output runs/two-layers\n\n\
+    aki table1 --steps 3000 --layers 2 --rows causal,mma --output runs/two-layers\n\n\
     The same command goes on where it was stopped, however it was stopped.")]
 pub(crate) struct Table1Args {
     /// How long it may take, training and evaluation together
     #[arg(long, value_name = "H", default_value_t = 8.0)]
     pub(crate) hours: f64,
+    /// Give a phase N steps, whatever time that takes: the same on every machine. Where phases of
+    /// the recipes have different numbers of steps, the longest has N
+    #[arg(long, value_name = "N", conflicts_with = "hours", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: Option<u64>,
     /// Where models, answers, logs and the report go
     #[arg(long, short = 'o', value_name = "DIR", default_value = "runs/table1")]
     pub(crate) output: PathBuf,
@@ -73,7 +77,7 @@ pub(crate) struct Table1Args {
     /// How many models are trained at once; one for each processor if left out
     #[arg(long, value_name = "N")]
     pub(crate) processes: Option<usize>,
-    /// Measure a step, show the plan, and train nothing
+    /// Make what rows begin with, measure a step, show the plan, and train no row
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Write the report of what is there, and train nothing

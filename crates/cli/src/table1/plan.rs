@@ -73,6 +73,9 @@ impl PlannedRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Plan {
     pub(super) hours: f64,
+    /// The steps of the longest phase, if they were asked for in place of hours.
+    #[serde(default)]
+    pub(super) steps: Option<u64>,
     pub(super) seeds: u64,
     pub(super) processes: usize,
     /// Which share of the recipes' steps every phase has.
@@ -101,7 +104,7 @@ pub(super) struct Sizes {
 }
 
 impl Plan {
-    /// Plans as many steps as fit, the same share of every phase's.
+    /// Plans the steps that are asked for, or as many as fit, the same share of every phase's.
     ///
     /// # Errors
     /// If too few fit.
@@ -111,40 +114,14 @@ impl Plan {
         (processes, sizes): (usize, Sizes),
         measured: Measured,
     ) -> Result<Self> {
-        let mut full = 0.0;
-        let mut shortest = u64::MAX;
-        let all = stretches(rows);
-        for stretch in &all {
-            let known = before(rows, &all, *stretch).map_or(0, |first| first.num_phases);
-            let phases = rows[stretch.row].phases()?;
-            for phase in &phases[known..stretch.num_phases] {
-                full += phase.schedule.steps as f64 * measured.step(phase.stage.kind);
-                shortest = shortest.min(phase.schedule.steps);
-            }
-        }
-        let runs = rows.len() as f64 * args.seeds as f64;
-        let at_once = processes as f64;
-        let full = full * args.seeds as f64 / at_once;
-        let asked = runs * sizes.asked as f64 * measured.answer / at_once;
-        let room = args.hours * 3600.0 * CAREFUL - measured.spent - asked;
-        let share = (room / full).min(1.0);
-        if share * (shortest as f64) < LEAST_STEPS as f64 {
-            let least = full * LEAST_STEPS as f64 / shortest as f64 + measured.spent + asked;
-            let hours = least / 3600.0 / CAREFUL;
-            let message = format!(
-                "{} hours are too few for {} rows and {} seeds",
-                args.hours,
-                rows.len(),
-                args.seeds
-            );
-            let hint = format!(
-                "it takes {hours:.1} hours at least; fewer --rows, --seeds or --questions take less"
-            );
-            return Err(Failure::new(message).hint(hint).into());
-        }
+        let share = match args.steps {
+            Some(steps) => steps as f64 / longest(rows)? as f64,
+            None => share_that_fits(args, rows, (processes, sizes), measured)?,
+        };
         let rows = rows.iter().map(|row| planned(row, share, measured)).collect::<Result<_>>()?;
         Ok(Self {
             hours: args.hours,
+            steps: args.steps,
             seeds: args.seeds,
             processes,
             share,
@@ -184,6 +161,7 @@ impl Plan {
             |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(",");
         let pairs = [
             ("hours", self.hours.to_string(), args.hours.to_string()),
+            ("steps", or_none(self.steps), or_none(args.steps)),
             ("seeds", self.seeds.to_string(), args.seeds.to_string()),
             ("questions", self.questions.to_string(), args.questions.to_string()),
             ("pictures", self.pictures.to_string(), args.pictures.to_string()),
@@ -211,11 +189,18 @@ impl Plan {
         Ok(())
     }
 
-    /// Returns the command that makes this plan, without where the world and other recipes than the
-    /// paper's are.
+    /// Returns the steps of the longest phase.
+    pub(super) fn longest(&self) -> u64 {
+        let phases = self.rows.iter().flat_map(|row| &row.phases);
+        phases.map(|phase| phase.steps).max().unwrap_or(0)
+    }
+
+    /// Returns the command that does the same on any machine, however fast, without where the world
+    /// and other recipes than the paper's are.
     pub(super) fn command(&self) -> String {
-        let Self { hours, seeds, questions, pictures, encoder, layers, .. } = self;
-        let mut out = format!("aki table1 --hours {hours} --seeds {seeds} --encoder {encoder}");
+        let Self { seeds, questions, pictures, encoder, layers, .. } = self;
+        let steps = self.longest();
+        let mut out = format!("aki table1 --steps {steps} --seeds {seeds} --encoder {encoder}");
         let mut add = |more: String| out.extend([" ", &more]);
         add(format!("--connector {}", shown(self.connector)));
         if self.scatter {
@@ -264,6 +249,61 @@ impl Plan {
         }
         out
     }
+}
+
+/// Returns the share of the recipes' steps that fits into the hours.
+fn share_that_fits(
+    args: &Table1Args,
+    rows: &[Row],
+    (processes, sizes): (usize, Sizes),
+    measured: Measured,
+) -> Result<f64> {
+    let mut full = 0.0;
+    let mut shortest = u64::MAX;
+    let all = stretches(rows);
+    for stretch in &all {
+        let known = before(rows, &all, *stretch).map_or(0, |first| first.num_phases);
+        let phases = rows[stretch.row].phases()?;
+        for phase in &phases[known..stretch.num_phases] {
+            full += phase.schedule.steps as f64 * measured.step(phase.stage.kind);
+            shortest = shortest.min(phase.schedule.steps);
+        }
+    }
+    let runs = rows.len() as f64 * args.seeds as f64;
+    let at_once = processes as f64;
+    let full = full * args.seeds as f64 / at_once;
+    let asked = runs * sizes.asked as f64 * measured.answer / at_once;
+    let room = args.hours * 3600.0 * CAREFUL - measured.spent - asked;
+    let share = (room / full).min(1.0);
+    if share * (shortest as f64) < LEAST_STEPS as f64 {
+        let least = full * LEAST_STEPS as f64 / shortest as f64 + measured.spent + asked;
+        let hours = least / 3600.0 / CAREFUL;
+        let message = format!(
+            "{} hours are too few for {} rows and {} seeds",
+            args.hours,
+            rows.len(),
+            args.seeds
+        );
+        let hint = format!(
+            "it takes {hours:.1} hours at least; fewer --rows, --seeds or --questions take less"
+        );
+        return Err(Failure::new(message).hint(hint).into());
+    }
+    Ok(share)
+}
+
+/// Returns the steps of the longest phase of the recipes.
+fn longest(rows: &[Row]) -> Result<u64> {
+    let mut longest = 1;
+    for row in rows {
+        longest = row.phases()?.iter().fold(longest, |most, phase| most.max(phase.schedule.steps));
+    }
+    Ok(longest)
+}
+
+/// Returns a number as it is shown.
+fn or_none(number: Option<u64>) -> String {
+    number.map_or_else(|| "(none)".to_owned(), |number| number.to_string())
 }
 
 /// Returns what the command line calls it.
@@ -331,19 +371,20 @@ mod tests {
     }
 
     #[test]
-    fn the_command_of_a_plan_gives_it_again() {
-        let known =
-            plan(&["--hours", "9.5", "--connector", "kept", "--scatter", "--set", "seed=2"])
-                .unwrap();
-        let line = known.command();
-        let words: Vec<&str> = line.split(' ').skip(2).collect();
-        assert_eq!(plan(&words).unwrap(), known, "{line}");
-        let other =
-            ["--hours", "9", "--layers", "4", "--vision-tokens", "32", "--rows", "causal,mma"];
-        let other = plan(&other).unwrap();
-        let line = other.command();
-        let words: Vec<&str> = line.split(' ').skip(2).collect();
-        assert_eq!(plan(&words).unwrap(), other, "{line}");
+    fn the_command_of_a_plan_does_the_same() {
+        let again = |known: &Plan| {
+            let line = known.command();
+            let words: Vec<&str> = line.split(' ').skip(2).collect();
+            let again = plan(&words).unwrap();
+            assert_eq!(again.steps, Some(known.longest()), "{line}");
+            assert_eq!(again.rows, known.rows, "{line}");
+            let same = Plan { hours: known.hours, steps: known.steps, share: known.share, ..again };
+            assert_eq!(same, *known, "{line}");
+        };
+        let changed = ["--connector", "kept", "--scatter", "--set", "seed=2"];
+        again(&plan(&[&["--hours", "9.5"], &changed[..]].concat()).unwrap());
+        let sizes = ["--layers", "4", "--vision-tokens", "32", "--rows", "causal,mma"];
+        again(&plan(&[&["--steps", "777"], &sizes[..]].concat()).unwrap());
     }
 
     #[test]

@@ -73,13 +73,13 @@ fn introduction(results: &Results) -> Block {
     let finished: usize = results.rows.iter().map(|row| row.runs.len()).sum();
     let all = plan.rows.len() as u64 * plan.seeds;
     Block::Text(format!(
-        "{finished} of {all} runs are finished: {} rows, {} seeds each, planned for {} hours. Every run has \
+        "{finished} of {all} runs are finished: {} rows, {} seeds each, {} steps a phase. Every run has \
          {:.2} million parameters ({} decoder layers, {} vision tokens) and begins with {}; the encoder is frozen. Every \
          phase of a kind has the same data and the same number of steps: {:.1} % of the recipes'. Everything \
          below was computed from the logs in the run's folder.",
         plan.rows.len(),
         plan.seeds,
-        plan.hours,
+        plan.longest(),
         plan.parameters as f64 / 1e6,
         plan.layers,
         plan.vision_tokens,
