@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::workspace::{self, Workspace, output, read};
+use crate::workspace::{self, Workspace, read};
 
 /// The page.
 const PAGE: &str = "docs/src/new-policy.md";
@@ -24,10 +24,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         fs::remove_dir_all(&earlier)
             .with_context(|| format!("cannot remove `{}`", earlier.display()))?;
     }
-    let mut list = workspace.command("git");
-    list.args(["ls-files", "--cached", "--others", "--exclude-standard", CRATE, GOLDENS]);
-    for name in output(list)?.lines().filter(|name| workspace.path(name).is_file()) {
-        put(&copy.join(name), &fs::read(workspace.path(name))?)?;
+    for name in [CRATE, GOLDENS] {
+        copy_all(&workspace.path(name), &copy.join(name))?;
     }
     // A workspace of one crate, with the versions and lints of this one.
     let whole = read(&workspace.path("Cargo.toml"))?;
@@ -52,6 +50,21 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 /// Returns the head of a manifest of a workspace that has the crate alone.
 fn workspace_of_one() -> String {
     format!("[workspace]\nmembers = [\"{CRATE}\"]")
+}
+
+/// Copies a folder with all that is in it.
+fn copy_all(from: &Path, to: &Path) -> Result<()> {
+    let list = || format!("cannot list `{}`", from.display());
+    for entry in fs::read_dir(from).with_context(list)? {
+        let path = entry.with_context(list)?.path();
+        let target = to.join(path.file_name().context("an entry has a name")?);
+        if path.is_dir() {
+            copy_all(&path, &target)?;
+        } else {
+            put(&target, &fs::read(&path)?)?;
+        }
+    }
+    Ok(())
 }
 
 fn put(path: &Path, bytes: &[u8]) -> Result<()> {
