@@ -67,18 +67,25 @@ pub(crate) fn readme(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Returns the lines of all marked blocks.
+/// Returns the commands of all marked blocks.
 pub(crate) fn marked_commands(markdown: &str) -> Vec<&str> {
+    let mut commands = lines_of_blocks(markdown, MARK);
+    commands.retain(|line| !line.trim().is_empty());
+    commands
+}
+
+/// Returns the lines of all fenced blocks whose first line is `mark`.
+pub(crate) fn lines_of_blocks<'m>(markdown: &'m str, mark: &str) -> Vec<&'m str> {
     let mut inside = false;
-    let mut commands = Vec::new();
+    let mut lines = Vec::new();
     for line in markdown.lines() {
         if line.starts_with("```") {
-            inside = !inside && line.trim_end() == MARK;
-        } else if inside && !line.trim().is_empty() {
-            commands.push(line);
+            inside = !inside && line.trim_end() == mark;
+        } else if inside {
+            lines.push(line);
         }
     }
-    commands
+    lines
 }
 
 #[cfg(test)]
@@ -89,6 +96,8 @@ mod tests {
     fn only_marked_blocks_are_run() {
         let markdown = "```sh ci\na\n\nb\n```\n```sh\nc\n```\n```sh ci\nd\n```\n";
         assert_eq!(marked_commands(markdown), ["a", "b", "d"]);
+        assert_eq!(lines_of_blocks(markdown, "```sh ci"), ["a", "", "b", "d"]);
+        assert_eq!(lines_of_blocks(markdown, "```sh"), ["c"]);
     }
 
     #[test]

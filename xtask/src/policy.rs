@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::docs::lines_of_blocks;
 use crate::workspace::{self, Workspace, read};
 
 /// The page.
@@ -16,7 +17,8 @@ const GOLDENS: &str = "goldens";
 
 /// Changes a copy of the crate as the page says, and tests it.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
-    let changes = changes(&read(&workspace.path(PAGE))?);
+    let page = read(&workspace.path(PAGE))?;
+    let changes = lines_of_blocks(&page, "```diff").join("\n") + "\n";
     ensure!(changes.contains("@@"), "{PAGE} changes nothing");
     let copy = workspace.path("target/new-policy");
     let earlier = copy.join(CRATE);
@@ -71,29 +73,4 @@ fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().context("a file is in a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
     fs::write(path, bytes).with_context(|| format!("cannot write `{}`", path.display()))
-}
-
-/// Returns the blocks of changes of a page, one after the other.
-fn changes(markdown: &str) -> String {
-    let mut inside = false;
-    let mut out = String::new();
-    for line in markdown.lines() {
-        if line.starts_with("```") {
-            inside = !inside && line.trim_end() == "```diff";
-        } else if inside {
-            out.extend([line, "\n"]);
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn changes_are_the_blocks_of_differences() {
-        let markdown = "text\n```diff\n--- a\n+++ b\n```\n```sh\nls\n```\n```diff\n+c\n```\n";
-        assert_eq!(changes(markdown), "--- a\n+++ b\n+c\n");
-    }
 }

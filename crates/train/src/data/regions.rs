@@ -48,7 +48,7 @@ impl RegionMaker {
     }
 
     /// Returns a maker for so many vision tokens, of which each has a part of the picture: the grid
-    /// is the one that is nearest to a square, and no higher than wide.
+    /// is the one that [`sequence::image_grid`] makes of them.
     ///
     /// # Errors
     /// If the tokenizer lacks a token, or there is no vision token.
@@ -58,13 +58,15 @@ impl RegionMaker {
         num_tokens: usize,
     ) -> Result<Self, Error> {
         let special = SpecialTokens::find(&tokenizer)?;
-        let rows = (1..=num_tokens.isqrt()).rev().find(|rows| num_tokens.is_multiple_of(*rows));
-        let rows = rows.ok_or_else(|| Error::Setting {
-            setting: "num_vision_tokens",
-            found: num_tokens.to_string(),
-            expected: "at least 1",
-        })?;
-        let grid = [num_tokens / rows, rows];
+        if num_tokens == 0 {
+            return Err(Error::Setting {
+                setting: "num_vision_tokens",
+                found: num_tokens.to_string(),
+                expected: "at least 1",
+            });
+        }
+        let (rows, columns) = sequence::image_grid(num_tokens);
+        let grid = [columns, rows];
         Ok(Self { tokenizer, preprocessor, special, grid, target: Target::TokenRegions })
     }
 
