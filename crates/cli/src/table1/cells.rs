@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -202,36 +202,108 @@ fn outcome(
     Err(Failure::new(message).hint(hint).into())
 }
 
-/// Does every task, so many at once. The first failure ends it after the tasks under way.
+/// Something to do, possibly after something else.
+#[derive(Debug)]
+pub(super) struct Task<T> {
+    pub(super) what: T,
+    /// The place of what has to be done before.
+    pub(super) after: Option<usize>,
+}
+
+impl<T> Task<T> {
+    /// Returns a task that waits for nothing.
+    pub(super) fn free(what: T) -> Self {
+        Self { what, after: None }
+    }
+}
+
+/// Does every task, so many at once: the first of those that wait for nothing undone. The first
+/// failure ends it after the tasks under way.
 ///
 /// # Errors
 /// If a task fails.
 pub(super) fn all<T: Sync>(
-    tasks: &[T],
+    tasks: &[Task<T>],
     processes: usize,
     work: impl Fn(&T) -> Result<()> + Sync,
 ) -> Result<()> {
-    let next = Mutex::new((tasks.iter(), None));
-    let lock = || next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let states = Mutex::new((vec![State::Waiting; tasks.len()], None));
+    let queue = Queue { tasks, states, changed: Condvar::new() };
     std::thread::scope(|scope| {
         for _ in 0..processes.min(tasks.len()) {
-            let (lock, work) = (&lock, &work);
-            scope.spawn(move || {
-                loop {
-                    let task = {
-                        let mut next = lock();
-                        if next.1.is_some() { None } else { next.0.next() }
-                    };
-                    let Some(task) = task else { break };
-                    if let Err(error) = work(task) {
-                        lock().1.get_or_insert(error);
+            scope.spawn(|| {
+                while let Some(turn) = queue.next() {
+                    if let Err(error) = work(&tasks[turn.task].what) {
+                        queue.states().1.get_or_insert(error);
                     }
                 }
             });
         }
     });
-    let failure = lock().1.take();
+    let failure = queue.states().1.take();
     failure.map_or(Ok(()), Err)
+}
+
+/// The tasks and how far they are.
+struct Queue<'a, T> {
+    tasks: &'a [Task<T>],
+    states: Mutex<(Vec<State>, Option<anyhow::Error>)>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Running,
+    Done,
+}
+
+impl<'a, T> Queue<'a, T> {
+    /// Returns a task that can be begun, as soon as there is one; none if all are begun, or one has
+    /// failed.
+    fn next(&'a self) -> Option<Turn<'a, T>> {
+        let mut states = self.states();
+        loop {
+            if states.1.is_some() {
+                return None;
+            }
+            let is_ready = |task: &usize| {
+                let after = self.tasks[*task].after;
+                states.0[*task] == State::Waiting
+                    && after.is_none_or(|after| states.0[after] == State::Done)
+            };
+            if let Some(task) = (0..self.tasks.len()).find(is_ready) {
+                states.0[task] = State::Running;
+                return Some(Turn { queue: self, task });
+            }
+            if !states.0.contains(&State::Running) {
+                return None;
+            }
+            states = self.changed.wait(states).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn states(&self) -> MutexGuard<'_, (Vec<State>, Option<anyhow::Error>)> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A task under way; when it is dropped the task is done, and whoever waits for it looks again.
+struct Turn<'a, T> {
+    queue: &'a Queue<'a, T>,
+    task: usize,
+}
+
+impl<T> Drop for Turn<'_, T> {
+    fn drop(&mut self) {
+        let mut states = self.queue.states();
+        states.0[self.task] = State::Done;
+        if std::thread::panicking() {
+            // Nothing is begun after what did not end; the panic itself goes on.
+            states.1.get_or_insert(anyhow::anyhow!("a task ended too early"));
+        }
+        self.queue.changed.notify_all();
+    }
 }
 
 #[cfg(test)]
@@ -250,15 +322,56 @@ mod tests {
         assert!(cell.finished("train").is_some());
     }
 
+    /// Tasks named by their places, of which some wait for others.
+    fn tasks(after: &[Option<usize>]) -> Vec<Task<usize>> {
+        after.iter().enumerate().map(|(what, after)| Task { what, after: *after }).collect()
+    }
+
     #[test]
     fn after_a_failure_no_further_task_is_begun() {
         let done = Mutex::new(Vec::new());
-        let result = all(&[1, 2, 3, 4], 1, |task| {
+        let result = all(&tasks(&[None; 4]), 1, |task| {
             done.lock().unwrap().push(*task);
-            anyhow::ensure!(*task != 2, "task 2");
+            anyhow::ensure!(*task != 1, "task 1");
             Ok(())
         });
-        assert_eq!(result.unwrap_err().to_string(), "task 2");
-        assert_eq!(*done.lock().unwrap(), [1, 2]);
+        assert_eq!(result.unwrap_err().to_string(), "task 1");
+        assert_eq!(*done.lock().unwrap(), [0, 1]);
+    }
+
+    #[test]
+    fn a_task_begins_when_what_it_waits_for_is_done_and_others_meanwhile() {
+        let done = Mutex::new(Vec::new());
+        let has_begun = (Mutex::new(false), Condvar::new());
+        // The second and third wait for the last; the first ends when the fourth has begun.
+        let waiting = tasks(&[None, Some(4), Some(1), None, None]);
+        all(&waiting, 2, |task| {
+            if *task == 3 {
+                *has_begun.0.lock().unwrap() = true;
+                has_begun.1.notify_all();
+            }
+            if *task == 0 {
+                let begun = has_begun.0.lock().unwrap();
+                let all_of = Duration::from_mins(1);
+                let waited = has_begun.1.wait_timeout_while(begun, all_of, |it| !*it).unwrap();
+                assert!(!waited.1.timed_out(), "nothing is done meanwhile");
+            }
+            done.lock().unwrap().push(*task);
+            Ok(())
+        })
+        .unwrap();
+        let done = done.lock().unwrap();
+        let place = |task| done.iter().position(|it| *it == task).unwrap();
+        assert_eq!(done.len(), 5);
+        assert!(place(4) < place(1) && place(1) < place(2), "{done:?}");
+    }
+
+    #[test]
+    #[should_panic(expected = "a scoped thread panicked")]
+    fn nobody_waits_for_a_task_that_panicked() {
+        let _ = all(&tasks(&[None, Some(0)]), 2, |task| {
+            assert_ne!(*task, 0, "on purpose");
+            Ok(())
+        });
     }
 }

@@ -22,10 +22,10 @@ use engine::CancelToken;
 use train::recipe::Recipe;
 use train::run::StepMetrics;
 
-use self::cells::{Cell, MAX_NEW_TOKENS, call};
+use self::cells::{Cell, MAX_NEW_TOKENS, Task, call};
 use self::plan::{Measured, Plan, PlannedRow, Sizes};
 use self::results::Results;
-use self::rows::{Row, RunOf, Stretch, before, stretches};
+use self::rows::{Row, RunOf, Stretch, before, in_order};
 use self::start::Source;
 use crate::args::{ConnectorStart, Table1Args, WorldSize};
 use crate::environment::Environment;
@@ -192,7 +192,7 @@ impl Work<'_> {
         let spinner = progress::spinner("measuring steps and answers");
         let processes = self.processes();
         let row = &self.rows[0];
-        let trials: Vec<usize> = (0..processes).collect();
+        let trials: Vec<Task<usize>> = (0..processes).map(Task::free).collect();
         let folder = self.args.output.join("trial");
         if folder.is_dir() {
             std::fs::remove_dir_all(&folder)
@@ -277,33 +277,36 @@ impl Work<'_> {
         Ok(Measured { captions, instructions, answer, spent: self.start.elapsed().as_secs_f64() })
     }
 
-    /// Does every run: what several rows begin with before them, and once; of what can be done at the
-    /// same time, seed after seed, so that what is finished early compares.
+    /// Does every run, what several rows begin with once and before them; seed after seed, so that
+    /// what is finished early compares.
     fn all(&self, plan: &Plan) -> Result<()> {
-        let all = stretches(self.rows);
-        let depth = |stretch: &Stretch| {
-            let next = |at: &Stretch| before(self.rows, &all, *at);
-            std::iter::successors(next(stretch), next).count()
-        };
-        let deepest = all.iter().map(depth).max().unwrap_or(0);
+        let all = in_order(self.rows);
+        let before: Vec<Option<usize>> = all
+            .iter()
+            .map(|stretch| {
+                let first = before(self.rows, &all, *stretch);
+                first.and_then(|first| all.iter().position(|it| *it == first))
+            })
+            .collect();
         let bar = progress::things("runs", all.len() as u64 * plan.seeds);
-        for level in 0..=deepest {
-            let mut tasks = Vec::new();
-            for seed in 1..=plan.seeds {
-                let of_level = all.iter().filter(|stretch| depth(stretch) == level);
-                tasks.extend(of_level.map(|stretch| (*stretch, seed)));
+        let tasks: Vec<Task<(usize, u64)>> = (1..=plan.seeds)
+            .flat_map(|seed| (0..all.len()).map(move |stretch| (stretch, seed)))
+            .map(|(stretch, seed)| {
+                let of_seed = (seed - 1) as usize * all.len();
+                let after = before[stretch].map(|first| of_seed + first);
+                Task { what: (stretch, seed), after }
+            })
+            .collect();
+        cells::all(&tasks, plan.processes, |(stretch, seed)| {
+            let first = before[*stretch].map(|first| self.cell(all[first], *seed));
+            self.one(plan, (all[*stretch], *seed), first.as_ref())?;
+            bar.inc(1);
+            let label = &self.rows[all[*stretch].row].label;
+            if all[*stretch].is_whole {
+                bar.suspend(|| output::note(&format!("{label}, seed {seed}: finished")));
             }
-            cells::all(&tasks, plan.processes, |(stretch, seed)| {
-                let first = before(self.rows, &all, *stretch).map(|first| self.cell(first, *seed));
-                self.one(plan, (*stretch, *seed), first.as_ref())?;
-                bar.inc(1);
-                let label = &self.rows[stretch.row].label;
-                if stretch.is_whole {
-                    bar.suspend(|| output::note(&format!("{label}, seed {seed}: finished")));
-                }
-                Ok(())
-            })?;
-        }
+            Ok(())
+        })?;
         bar.finish_and_clear();
         Ok(())
     }

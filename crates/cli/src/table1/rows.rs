@@ -162,6 +162,23 @@ pub(super) fn stretches(rows: &[Row]) -> Vec<Stretch> {
     found
 }
 
+/// Returns the same in the order in which they are best begun: first what the most phases wait for,
+/// one after the other.
+pub(super) fn in_order(rows: &[Row]) -> Vec<Stretch> {
+    let all = stretches(rows);
+    let starts_with = |end: &Stretch, stretch: &Stretch| {
+        let mut starts = std::iter::successors(Some(*end), |at| before(rows, &all, *at));
+        starts.any(|start| start == *stretch)
+    };
+    let mut ordered = all.clone();
+    ordered.sort_by_cached_key(|stretch| {
+        let known = before(rows, &all, *stretch).map_or(0, |first| first.num_phases);
+        let ends = all.iter().filter(|end| starts_with(end, stretch));
+        std::cmp::Reverse(ends.map(|end| end.num_phases - known).max())
+    });
+    ordered
+}
+
 /// Returns what the first phases of a row are known as: the row that has no others, if there is one,
 /// else the first that begins with them.
 fn canonical(rows: &[Row], row: usize, num_phases: usize) -> (usize, bool) {
@@ -315,6 +332,21 @@ mod tests {
         assert_eq!(named(&first), ("without-image-text-sft".to_owned(), 3, true));
         let first = before(&rows, &all, *row("mma").unwrap()).unwrap();
         assert_eq!(named(&first), ("causal".to_owned(), 1, false));
+    }
+
+    #[test]
+    fn what_the_most_phases_wait_for_is_begun_first() {
+        let rows = paper();
+        let all = in_order(&rows);
+        let named = |it: &Stretch| (rows[it.row].name.as_str(), it.num_phases);
+        // The double order's four phases, the two of the concentric row, and last what ends at once.
+        assert_eq!(named(&all[0]), ("without-image-text-pt", 1));
+        let place = |name: &str| all.iter().position(|it| it.is_whole && named(it).0 == name);
+        assert!(place("cca") < place("mma") && place("cca") < place("causal"));
+        assert_eq!(all.len(), stretches(&rows).len());
+        for (at, stretch) in all.iter().enumerate() {
+            assert!(before(&rows, &all, *stretch).is_none_or(|first| all[..at].contains(&first)));
+        }
     }
 
     #[test]
