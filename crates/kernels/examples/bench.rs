@@ -57,6 +57,7 @@ fn main() {
         }
         if is_wanted("decode") {
             decode_attention();
+            decode_linears();
         }
         if !is_wanted("inference") {
             continue;
@@ -79,7 +80,7 @@ fn linears() {
     {
         let weight = vec![0.01_f32; width * columns];
         let short = vec![bf16::from_f32(0.01); width * columns];
-        for rows in [1, 4, 203, 729] {
+        for rows in [1, 4, 8, 12, 16, 203, 729] {
             let x = vec![0.5_f32; rows * width];
             let mut out = vec![0.0; rows * columns];
             let flops = 2.0 * (rows * width * columns) as f64;
@@ -167,6 +168,27 @@ fn decode_attention() {
     });
     let read = (2 * all.len()) as f64 / seconds / 1e9;
     println!("  attention of one token over {columns} in memory: {read:.1} GB/s");
+}
+
+/// The layers of some replies at once, so many that all of the weights come from memory.
+fn decode_linears() {
+    for (width, columns) in [(3072, 8192), (8192, 3072)] {
+        let all: Vec<bf16> = (0..20 * width * columns)
+            .map(|i| bf16::from_f32(((i * 37) % 101) as f32 / 101.0 - 0.5))
+            .collect();
+        print!("  bf16, 20 times {width} -> {columns}:");
+        for rows in [1, 4, 5, 6, 7, 8, 10, 12, 16, 24] {
+            let x = numbers(rows * width);
+            let mut out = vec![0.0; rows * columns];
+            let seconds = median(|| {
+                for weight in all.chunks_exact(width * columns) {
+                    kernels::linear(&x, Matrix::Bf16(weight), None, width, &mut out);
+                }
+            });
+            print!("  {rows:2}: {:4.1} GB/s", (2 * all.len()) as f64 / seconds / 1e9);
+        }
+        println!();
+    }
 }
 
 /// Numbers that are not all the same, so that nothing is denormal or constant.

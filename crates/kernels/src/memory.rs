@@ -64,14 +64,20 @@ pub fn keep_freed_memory() {
 /// the end: nothing is read there that a program could see.
 #[inline(always)]
 pub(crate) fn prefetch<T>(from: &[T], elements: usize) {
+    prefetch_at(from.as_ptr().wrapping_add(elements));
+}
+
+/// Asks for the line of the cache that an address is in, whatever is there.
+#[inline(always)]
+pub(crate) fn prefetch_at<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a prefetch of any address is allowed, and every x86-64 processor has it.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().wrapping_add(elements).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (from, elements);
+    let _ = address;
 }
 
 /// As [`prefetch`], but into the second cache only: for lines that would push each other out of the

@@ -27,7 +27,7 @@ const AHEAD: usize = 1536;
 /// Returns the element to ask for while the one at `at` of a row of which `left` are left is used:
 /// of the row, or `next` elements further on.
 #[inline(always)]
-pub(crate) fn ahead<W>(at: usize, left: usize, next: usize) -> usize {
+fn ahead<W>(at: usize, left: usize, next: usize) -> usize {
     let ahead = at + AHEAD / size_of::<W>();
     if ahead < left { ahead } else { ahead + next }
 }

@@ -27,7 +27,8 @@ pub(super) fn rows_of_lines<'a>(
     room: &'a mut Vec<bf16>,
 ) -> (&'a [bf16], usize) {
     const LINE: usize = 64 / size_of::<bf16>();
-    let stride = width.next_multiple_of(LINE);
+    // An odd number of lines, or rows of a round width push each other out of the cache.
+    let stride = (width.div_ceil(LINE) | 1) * LINE;
     let len = x.len() / width * stride;
     room.resize(len + LINE, bf16::ZERO);
     let start = room.as_ptr().align_offset(LINE * size_of::<bf16>()).min(LINE);

@@ -28,6 +28,9 @@ fn shapes(random: &mut Random) -> Vec<(usize, usize, usize)> {
         (12, 97, 1168),
         (43, 290, 1030),
         (450, 37, 901),
+        // Rows that meet several columns, few because they are long.
+        (8, 50, 1100),
+        (4, 9, 8200),
     ]);
     shapes.extend(
         (0..40).map(|_| (1 + random.below(20), 1 + random.below(60), 1 + random.below(150))),
