@@ -17,7 +17,7 @@ use super::{ComputeArgs, ModelArgs, PolicyArgs, WorldSize};
     aki table1 --hours 8 --output runs/table1\n  \
     aki table1 --hours 8 --output runs/table1 --dry-run\n  \
     aki table1 --report --output runs/table1\n  \
-    aki table1 --steps 3000 --layers 2 --rows causal,mma --output runs/two-layers\n\n\
+    aki table1 --steps 9000 --layers 2 --rows causal,mma --output runs/two-layers\n\n\
     The same command goes on where it was stopped, however it was stopped.")]
 pub(crate) struct Table1Args {
     /// How long it may take, training and evaluation together

@@ -27,8 +27,35 @@ pub(super) enum Block {
         name: String,
         x: String,
         y: String,
+        scale: Scale,
         lines: Vec<Line>,
     },
+}
+
+/// How high a value stands in a figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scale {
+    Linear,
+    /// By its logarithm: values are above zero.
+    Logarithmic,
+}
+
+impl Scale {
+    /// Returns the height of a value.
+    fn height(self, value: f64) -> f64 {
+        match self {
+            Self::Linear => value,
+            Self::Logarithmic => value.max(f64::MIN_POSITIVE).ln(),
+        }
+    }
+
+    /// Returns the value of a height.
+    fn value(self, height: f64) -> f64 {
+        match self {
+            Self::Linear => height,
+            Self::Logarithmic => height.exp(),
+        }
+    }
 }
 
 /// A line of a figure.
@@ -109,18 +136,19 @@ fn escape(text: &str) -> String {
 
 /// Draws a figure; nothing for another block.
 pub(super) fn svg(block: &Block) -> String {
-    let Block::Figure { x, y, lines, .. } = block else { return String::new() };
+    let Block::Figure { x, y, scale, lines, .. } = block else { return String::new() };
     let points = || lines.iter().flat_map(|(_, points)| points);
-    let range = |value: fn(&(f64, f64)) -> f64| {
+    let range = |value: &dyn Fn(&(f64, f64)) -> f64| {
         let low = points().map(value).fold(f64::INFINITY, f64::min);
         let high = points().map(value).fold(f64::NEG_INFINITY, f64::max);
         if low.is_finite() { (low, high.max(low + 1e-9)) } else { (0.0, 1.0) }
     };
-    let ((left, right), (low, high)) = (range(|point| point.0), range(|point| point.1));
+    let (left, right) = range(&|point| point.0);
+    let (low, high) = range(&|point| scale.height(point.1));
     let (wide, tall) = (SIZE.0 - MARGIN.0 - 150.0, SIZE.1 - MARGIN.1 - 12.0);
     let at = |(x, y): &(f64, f64)| {
         let x = MARGIN.0 + (x - left) / (right - left) * wide;
-        (x, 12.0 + (high - y) / (high - low) * tall)
+        (x, 12.0 + (high - scale.height(*y)) / (high - low) * tall)
     };
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" font-family=\"sans-serif\" \
@@ -129,8 +157,9 @@ pub(super) fn svg(block: &Block) -> String {
     );
     for step in 0..=4 {
         let share = f64::from(step) / 4.0;
-        let (value_x, value_y) = (left + share * (right - left), low + share * (high - low));
-        let ((px, _), (_, py)) = (at(&(value_x, low)), at(&(left, value_y)));
+        let (value_x, value_y) =
+            (left + share * (right - left), scale.value(low + share * (high - low)));
+        let (px, py) = at(&(value_x, value_y));
         let _ = writeln!(
             out,
             "<line x1=\"{0}\" x2=\"{1}\" y1=\"{py:.1}\" y2=\"{py:.1}\" stroke=\"#e5e9f0\"/>\
@@ -193,6 +222,7 @@ mod tests {
                 name: "losses".to_owned(),
                 x: "step".to_owned(),
                 y: "loss".to_owned(),
+                scale: Scale::Linear,
                 lines: vec![("MMA".to_owned(), vec![(0.0, 2.0), (10.0, 1.0)])],
             },
         ];
@@ -212,5 +242,22 @@ mod tests {
         let page = html("Table", &blocks);
         assert!(page.contains("<p>Run <code>aki &lt;x&gt;</code>.</p>"));
         assert!(page.contains("points=\"52.0,12.0 490.0,264.0\""), "{page}");
+    }
+
+    #[test]
+    fn a_tenth_is_as_far_from_one_as_one_from_ten() {
+        let figure = |scale| Block::Figure {
+            name: "losses".to_owned(),
+            x: "step".to_owned(),
+            y: "loss".to_owned(),
+            scale,
+            lines: vec![("MMA".to_owned(), vec![(0.0, 10.0), (5.0, 1.0), (10.0, 0.1)])],
+        };
+        let drawn = svg(&figure(Scale::Logarithmic));
+        assert!(drawn.contains("points=\"52.0,12.0 271.0,138.0 490.0,264.0\""), "{drawn}");
+        for value in ["0.10", "1.00", "10.00"] {
+            assert!(drawn.contains(&format!(">{value}</text>")), "{drawn}");
+        }
+        assert!(!svg(&figure(Scale::Linear)).contains("271.0,138.0"));
     }
 }

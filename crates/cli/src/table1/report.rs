@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use eval::PAPER;
 
 use super::kinds::Kind;
-use super::page::{Block, Line, html, markdown, svg};
+use super::page::{Block, Line, Scale, html, markdown, svg};
 use super::plan::Plan;
 use super::results::{Answer, Gain, Question, Results, RowResult};
 use super::rows::BASELINE;
@@ -79,7 +79,7 @@ fn introduction(results: &Results) -> Block {
          below was computed from the logs in the run's folder.",
         plan.rows.len(),
         plan.seeds,
-        plan.longest(),
+        plan.steps_of_phases(),
         plan.parameters as f64 / 1e6,
         plan.layers,
         plan.vision_tokens,
@@ -421,6 +421,7 @@ fn probes(results: &Results) -> Vec<Block> {
             name: format!("table1-probe-{name}"),
             x: "layer".to_owned(),
             y: format!("{name} of the thing that is asked for, %"),
+            scale: Scale::Linear,
             lines,
         });
         blocks.push(Block::Table { head, rows });
@@ -502,6 +503,7 @@ fn losses(results: &Results) -> Vec<Block> {
             name: "table1-losses".to_owned(),
             x: "step".to_owned(),
             y: "training loss, mean over seeds".to_owned(),
+            scale: Scale::Logarithmic,
             lines,
         },
         Block::Text(

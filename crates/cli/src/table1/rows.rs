@@ -355,7 +355,7 @@ mod tests {
             RunOf { seed: 7, share: 0.01, world: Path::new("a/world"), start: Path::new("start") };
         let (recipe, phases) = paper()[7].recipe(&run, 2).unwrap().resolve().unwrap();
         assert_eq!((recipe.seed, recipe.model.init.as_str()), (7, "start"));
-        assert_eq!((phases[0].schedule.steps, phases[0].schedule.warmup_steps), (120, 12));
+        assert_eq!((phases[0].schedule.steps, phases[0].schedule.warmup_steps), (80, 8));
         assert_eq!(phases[0].data[0].shards[0], "a/world/lessons");
         assert_eq!(phases[1].data[0].images.as_deref(), Some(Path::new("a/world/coco/train2014")));
     }

@@ -19,7 +19,8 @@ fn recipes(folder: &Path, steps: usize) {
             fs::read_to_string(known.join(format!("{name}.toml"))).expect("the recipe is there");
         let text = text.replace("micro_batch = 16", "micro_batch = 2");
         let steps = format!("warmup_steps = 2, steps = {steps}");
-        let text = text.replace("warmup_steps = 200, steps = 12000", &steps);
+        let of_captions = text.replace("warmup_steps = 200, steps = 8000", &steps);
+        let text = of_captions.replace("warmup_steps = 200, steps = 24000", &steps);
         fs::write(folder.join(format!("{name}.toml")), text).expect("a file can be written");
     }
 }
