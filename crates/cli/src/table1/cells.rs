@@ -227,28 +227,35 @@ pub(super) fn all<T: Sync>(
     processes: usize,
     work: impl Fn(&T) -> Result<()> + Sync,
 ) -> Result<()> {
-    let states = Mutex::new((vec![State::Waiting; tasks.len()], None));
-    let queue = Queue { tasks, states, changed: Condvar::new() };
+    let progress = Progress { states: vec![State::Waiting; tasks.len()], failure: None };
+    let queue = Queue { tasks, progress: Mutex::new(progress), changed: Condvar::new() };
     std::thread::scope(|scope| {
         for _ in 0..processes.min(tasks.len()) {
             scope.spawn(|| {
                 while let Some(turn) = queue.next() {
                     if let Err(error) = work(&tasks[turn.task].what) {
-                        queue.states().1.get_or_insert(error);
+                        queue.progress().failure.get_or_insert(error);
                     }
                 }
             });
         }
     });
-    let failure = queue.states().1.take();
+    let failure = queue.progress().failure.take();
     failure.map_or(Ok(()), Err)
 }
 
 /// The tasks and how far they are.
 struct Queue<'a, T> {
     tasks: &'a [Task<T>],
-    states: Mutex<(Vec<State>, Option<anyhow::Error>)>,
+    progress: Mutex<Progress>,
     changed: Condvar,
+}
+
+struct Progress {
+    /// Of each task.
+    states: Vec<State>,
+    /// The first.
+    failure: Option<anyhow::Error>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,29 +269,30 @@ impl<'a, T> Queue<'a, T> {
     /// Returns a task that can be begun, as soon as there is one; none if all are begun, or one has
     /// failed.
     fn next(&'a self) -> Option<Turn<'a, T>> {
-        let mut states = self.states();
+        let mut progress = self.progress();
         loop {
-            if states.1.is_some() {
+            let Progress { states, failure } = &mut *progress;
+            if failure.is_some() {
                 return None;
             }
             let is_ready = |task: &usize| {
                 let after = self.tasks[*task].after;
-                states.0[*task] == State::Waiting
-                    && after.is_none_or(|after| states.0[after] == State::Done)
+                states[*task] == State::Waiting
+                    && after.is_none_or(|after| states[after] == State::Done)
             };
             if let Some(task) = (0..self.tasks.len()).find(is_ready) {
-                states.0[task] = State::Running;
+                states[task] = State::Running;
                 return Some(Turn { queue: self, task });
             }
-            if !states.0.contains(&State::Running) {
+            if !states.contains(&State::Running) {
                 return None;
             }
-            states = self.changed.wait(states).unwrap_or_else(PoisonError::into_inner);
+            progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn states(&self) -> MutexGuard<'_, (Vec<State>, Option<anyhow::Error>)> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -296,11 +304,11 @@ struct Turn<'a, T> {
 
 impl<T> Drop for Turn<'_, T> {
     fn drop(&mut self) {
-        let mut states = self.queue.states();
-        states.0[self.task] = State::Done;
+        let mut progress = self.queue.progress();
+        progress.states[self.task] = State::Done;
         if std::thread::panicking() {
             // Nothing is begun after what did not end; the panic itself goes on.
-            states.1.get_or_insert(anyhow::anyhow!("a task ended too early"));
+            progress.failure.get_or_insert(anyhow::anyhow!("a task ended too early"));
         }
         self.queue.changed.notify_all();
     }

@@ -281,7 +281,7 @@ impl Work<'_> {
     /// what is finished early compares.
     fn all(&self, plan: &Plan) -> Result<()> {
         let all = in_order(self.rows);
-        let before: Vec<Option<usize>> = all
+        let firsts: Vec<Option<usize>> = all
             .iter()
             .map(|stretch| {
                 let first = before(self.rows, &all, *stretch);
@@ -293,12 +293,12 @@ impl Work<'_> {
             .flat_map(|seed| (0..all.len()).map(move |stretch| (stretch, seed)))
             .map(|(stretch, seed)| {
                 let of_seed = (seed - 1) as usize * all.len();
-                let after = before[stretch].map(|first| of_seed + first);
+                let after = firsts[stretch].map(|first| of_seed + first);
                 Task { what: (stretch, seed), after }
             })
             .collect();
         cells::all(&tasks, plan.processes, |(stretch, seed)| {
-            let first = before[*stretch].map(|first| self.cell(all[first], *seed));
+            let first = firsts[*stretch].map(|first| self.cell(all[first], *seed));
             self.one(plan, (all[*stretch], *seed), first.as_ref())?;
             bar.inc(1);
             let label = &self.rows[all[*stretch].row].label;

@@ -27,7 +27,7 @@ pub(super) fn rows_of_lines<'a>(
     room: &'a mut Vec<bf16>,
 ) -> (&'a [bf16], usize) {
     const LINE: usize = 64 / size_of::<bf16>();
-    // An odd number of lines, or rows of a round width push each other out of the cache.
+    // An odd number of lines: rows of a round width would all have the same places of the cache.
     let stride = (width.div_ceil(LINE) | 1) * LINE;
     let len = x.len() / width * stride;
     room.resize(len + LINE, bf16::ZERO);
