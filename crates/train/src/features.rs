@@ -4,15 +4,19 @@
 //! is right whatever the data set does, and useless, but never wrong, where pixels are augmented.
 //!
 //! ```text
-//! features-{encoder}-{rank}.bin    entries of one size, one after the other
-//! features-{encoder}-{rank}.index  for each entry its key (32 bytes) and its checksum (4 bytes)
+//! features-{encoder}-{writer}.bin    entries of one size, one after the other
+//! features-{encoder}-{writer}.index  for each entry its key (32 bytes) and its checksum (4 bytes)
+//! features-{encoder}-{writer}.lock   empty; locked as long as a process writes the other two
 //! ```
+//!
+//! A rank is the writer of its number, or of the next that no other process has: the models of a
+//! table share a folder, whatever ranks they have.
 //!
 //! An entry is written before its line of the index. Whatever a crash leaves unfinished is not in
 //! the index or fails its checksum, and is encoded again.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -39,22 +43,33 @@ pub struct FeatureCacheError {
 /// The features of the images that were encoded so far.
 #[derive(Debug)]
 pub struct FeatureCache {
+    directory: PathBuf,
+    /// What the names of its files begin with.
+    prefix: String,
     /// f32 of an entry.
     len: usize,
     /// Where each entry is: the file, its place there, and its checksum.
     entries: HashMap<Key, (usize, u64, u32)>,
-    /// The files of all ranks; the last is the one that is written.
-    files: Vec<(PathBuf, File)>,
+    /// The file that is written, and then those of other processes.
+    files: Vec<Entries>,
     index: (PathBuf, File),
-    /// Entries of the file that is written.
-    written: u64,
+    /// Keeps others from writing it.
+    _lock: File,
+}
+
+/// A file of entries.
+#[derive(Debug)]
+struct Entries {
+    path: PathBuf,
+    file: File,
+    /// How many of its entries are known.
+    known: u64,
 }
 
 impl FeatureCache {
     /// Opens the cache of an encoder, whose features are `len` numbers for each image.
     ///
-    /// Every process writes files of its own, by its rank, and reads what the others had written
-    /// before it started.
+    /// Every process writes files of its own and reads those of the others.
     ///
     /// # Errors
     /// If the directory or its files cannot be read or written.
@@ -64,51 +79,64 @@ impl FeatureCache {
         rank: usize,
         len: usize,
     ) -> Result<Self, FeatureCacheError> {
-        let failed = |what, path: &Path| {
-            let path = path.to_owned();
-            move |source| FeatureCacheError { what, path, source }
-        };
         fs::create_dir_all(directory).map_err(failed("make", directory))?;
         let encoder = encoder.as_chunks().0.first().copied().map_or(0, u64::from_be_bytes);
-        let prefix = format!("features-{encoder:016x}");
-        let own = directory.join(format!("{prefix}-{rank}.bin"));
+        let prefix = format!("features-{encoder:016x}-");
+        let (path, lock) = writer(directory, &prefix, rank)?;
+        let index_path = path.with_extension("index");
+        let index = OpenOptions::new().write(true).create(true).truncate(false).open(&index_path);
+        let index = index.map_err(failed("open", &index_path))?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(failed("open", &path))?;
+        let mut cache = Self {
+            directory: directory.to_owned(),
+            prefix,
+            len,
+            entries: HashMap::new(),
+            files: vec![Entries { path, file, known: 0 }],
+            index: (index_path, index),
+            _lock: lock,
+        };
+        cache.refresh()?;
+        // What is in one of the two files only was cut off.
+        let (path, index) = &cache.index;
+        index.set_len(cache.files[0].known * LINE as u64).map_err(failed("cut", path))?;
+        Ok(cache)
+    }
+
+    /// Finds what other processes have written meanwhile.
+    ///
+    /// # Errors
+    /// If the directory or its files cannot be read.
+    pub fn refresh(&mut self) -> Result<(), FeatureCacheError> {
+        let listed = fs::read_dir(&self.directory).map_err(failed("list", &self.directory))?;
         let mut paths = Vec::new();
-        for entry in fs::read_dir(directory).map_err(failed("list", directory))? {
-            let path = entry.map_err(failed("list", directory))?.path();
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            let is_features = name.is_some_and(|name| {
-                name.starts_with(&format!("{prefix}-")) && path.extension() == Some("bin".as_ref())
-            });
-            if is_features && path != own {
-                paths.push(path);
-            }
+        for entry in listed {
+            paths.push(entry.map_err(failed("list", &self.directory))?.path());
         }
         paths.sort();
-        paths.push(own);
-
-        let mut entries = HashMap::new();
-        let mut files = Vec::new();
-        let mut written = 0;
-        for (file_index, path) in paths.into_iter().enumerate() {
-            let mut options = OpenOptions::new();
-            let file = options.read(true).write(true).create(true).truncate(false).open(&path);
-            let file = file.map_err(failed("open", &path))?;
-            let stored = file.metadata().map_err(failed("read", &path))?.len() / (len * 4) as u64;
-            let lines = fs::read(path.with_extension("index")).unwrap_or_default();
-            let lines = lines.as_chunks::<LINE>().0;
-            for (place, line) in (0..stored).zip(lines) {
-                let (key, checksum) = parse(line);
-                entries.insert(key, (file_index, place, checksum));
+        for path in paths {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            let is_features = name.is_some_and(|name| {
+                name.starts_with(&self.prefix) && path.extension() == Some("bin".as_ref())
+            });
+            if is_features && self.files.iter().all(|known| known.path != path) {
+                let file = File::open(&path).map_err(failed("open", &path))?;
+                self.files.push(Entries { path, file, known: 0 });
             }
-            // What is in one of the two files only was cut off.
-            written = stored.min(lines.len() as u64);
-            files.push((path, file));
         }
-        let path = files[files.len() - 1].0.with_extension("index");
-        let index = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let index = index.map_err(failed("open", &path))?;
-        index.set_len(written * LINE as u64).map_err(failed("cut", &path))?;
-        Ok(Self { len, entries, files, index: (path, index), written })
+        for (at, Entries { path, file, known }) in self.files.iter_mut().enumerate() {
+            let stored = file.metadata().map_err(failed("read", path))?.len();
+            let stored = stored / (self.len * 4) as u64;
+            let lines = lines_from(&path.with_extension("index"), *known).unwrap_or_default();
+            for (place, line) in (*known..stored).zip(lines.as_chunks::<LINE>().0) {
+                let (key, checksum) = parse(line);
+                self.entries.insert(key, (at, place, checksum));
+                *known += 1;
+            }
+        }
+        Ok(())
     }
 
     /// Returns how many images are known.
@@ -122,11 +150,11 @@ impl FeatureCache {
     /// If the file cannot be read.
     pub fn get(&mut self, image: &Key) -> Result<Option<Vec<f32>>, FeatureCacheError> {
         let Some((file, place, checksum)) = self.entries.get(image) else { return Ok(None) };
-        let (path, file) = &mut self.files[*file];
+        let Entries { path, file, .. } = &mut self.files[*file];
         let mut bytes = vec![0; self.len * 4];
         let start = SeekFrom::Start(place * bytes.len() as u64);
         let read = file.seek(start).and_then(|_| file.read_exact(&mut bytes));
-        read.map_err(|source| FeatureCacheError { what: "read", path: path.clone(), source })?;
+        read.map_err(failed("read", path))?;
         if crc32fast::hash(&bytes) != *checksum {
             return Ok(None);
         }
@@ -146,20 +174,52 @@ impl FeatureCache {
         let checksum = crc32fast::hash(&bytes);
         let mut line = image.to_vec();
         line.extend(checksum.to_le_bytes());
-        let last = self.files.len() - 1;
-        for ((path, file), bytes) in [(&mut self.files[last], bytes), (&mut self.index, line)] {
-            let start = SeekFrom::Start(self.written * bytes.len() as u64);
+        let Entries { path: data, file, known } = &mut self.files[0];
+        let (path, index) = &mut self.index;
+        for ((path, file), bytes) in [((data, file), bytes), ((path, index), line)] {
+            let start = SeekFrom::Start(*known * bytes.len() as u64);
             let written = file.seek(start).and_then(|_| file.write_all(&bytes));
-            written.map_err(|source| FeatureCacheError {
-                what: "write",
-                path: path.clone(),
-                source,
-            })?;
+            written.map_err(failed("write", path))?;
         }
-        self.entries.insert(image, (last, self.written, checksum));
-        self.written += 1;
+        self.entries.insert(image, (0, *known, checksum));
+        *known += 1;
         Ok(())
     }
+}
+
+/// Returns what an error becomes that comes from trying something with a file.
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FeatureCacheError {
+    let path = path.to_owned();
+    move |source| FeatureCacheError { what, path, source }
+}
+
+/// Returns the first file from a rank's on that no other process writes, and what keeps it so.
+fn writer(
+    directory: &Path,
+    prefix: &str,
+    rank: usize,
+) -> Result<(PathBuf, File), FeatureCacheError> {
+    let mut number = rank;
+    loop {
+        let path = directory.join(format!("{prefix}{number}.lock"));
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(failed("open", &path))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => number += 1,
+            // Where files cannot be locked, ranks keep processes apart.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok((path.with_extension("bin"), file)),
+        }
+    }
+}
+
+/// Returns the bytes of an index from a line on.
+fn lines_from(path: &Path, line: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(line * LINE as u64))?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Returns the key of pixel values or of weights.
@@ -233,6 +293,24 @@ mod tests {
         drop((first, second));
         assert_kept(open(directory.path(), 0), &[1, 2]);
         assert_kept(open(directory.path(), 2), &[1, 2]);
+    }
+
+    #[test]
+    fn two_processes_of_one_rank_do_not_write_one_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut first, mut second) = (open(directory.path(), 0), open(directory.path(), 0));
+        first.put([1; 32], &features(1)).unwrap();
+        second.put([2; 32], &features(2)).unwrap();
+        first.put([3; 32], &features(3)).unwrap();
+        // Each sees what the other has written when it looks again.
+        assert_eq!(second.get(&[1; 32]).unwrap(), None);
+        second.refresh().unwrap();
+        drop((first, assert_kept(second, &[1, 2, 3])));
+        // Both files are free again, and known to whoever comes next.
+        let (first, second) = (open(directory.path(), 0), open(directory.path(), 0));
+        assert_kept(first, &[1, 2, 3]).put([4; 32], &features(4)).unwrap();
+        drop(assert_kept(second, &[1, 2, 3]));
+        assert_kept(open(directory.path(), 5), &[1, 2, 3, 4]);
     }
 
     #[test]
