@@ -142,9 +142,7 @@ fn overall(row: &RowResult) -> Option<Mean> {
 fn table(results: &Results) -> Vec<Block> {
     let head = ["row", "seeds", "steps", "time"].into_iter();
     let head = head.chain(PAPER.iter().map(|paper| paper.column)).chain(["mean"]);
-    let seconds = |row: &RowResult| {
-        row.runs.iter().map(|run| run.seconds).sum::<f64>() / row.runs.len().max(1) as f64
-    };
+    let seconds = |row: &RowResult| results.seconds(&row.row);
     let base = results.baseline().map(seconds).filter(|seconds| *seconds > 0.0);
     let line = |row: &RowResult| {
         let time = base.map_or_else(
@@ -162,7 +160,7 @@ fn table(results: &Results) -> Vec<Block> {
     };
     let rows = results.rows.iter().filter(|row| !row.runs.is_empty()).map(line).collect();
     let note = "Means over seeds with 95 % confidence intervals (Student's distribution); time is that \
-                of training, beside the causal row's; the last column is the mean of all columns, \
+                of training by the middle step of each phase, beside the causal row's; the last column is the mean of all columns, \
                 each of the best that it can be. LLaVA-W, MM-Vet and MathV-mini are scored without a \
                 judge here, by the rules of `aki score`, and do not compare with the paper's. – stands where \
                 the world has no such questions.";
@@ -482,13 +480,13 @@ fn losses(results: &Results) -> Vec<Block> {
         .iter()
         .filter(|row| !row.runs.is_empty())
         .map(|row| {
-            let last = row.runs.iter().filter_map(|run| run.losses.last()).map(|(step, _)| *step);
+            let last = row.runs.iter().filter_map(|run| run.steps.last()).map(|last| last.step);
             let last = last.max().unwrap_or(1).max(1);
             let wide = last.div_ceil(POINTS as u64).max(1);
             let mut sums = vec![(0.0, 0_u32); last.div_ceil(wide) as usize];
-            for (step, loss) in row.runs.iter().flat_map(|run| &run.losses) {
-                let sum = &mut sums[((step.max(&1) - 1) / wide) as usize];
-                *sum = (sum.0 + loss, sum.1 + 1);
+            for step in row.runs.iter().flat_map(|run| &run.steps) {
+                let sum = &mut sums[((step.step.max(1) - 1) / wide) as usize];
+                *sum = (sum.0 + step.training_loss, sum.1 + 1);
             }
             let points = sums.iter().enumerate().filter(|(_, (_, count))| *count > 0);
             let points = points.map(|(at, (sum, count))| {

@@ -11,7 +11,7 @@ use train::run::StepMetrics;
 
 use super::cells::Cell;
 use super::kinds::Kind;
-use super::plan::{Plan, PlannedRow};
+use super::plan::{Plan, PlannedPhase, PlannedRow};
 use super::rows::BASELINE;
 use super::statistics::{Mean, by_chance, mean};
 use crate::probe::Probe;
@@ -38,11 +38,9 @@ pub(super) struct RunResult {
     /// The numbers of the paper's columns.
     pub(super) headlines: BTreeMap<String, f64>,
     pub(super) answers: BTreeMap<Question, Answer>,
-    /// How long training took.
-    pub(super) seconds: f64,
     pub(super) probe: Option<Probe>,
-    /// Steps and losses.
-    pub(super) losses: Vec<(u64, f64)>,
+    /// The steps of training.
+    pub(super) steps: Vec<StepMetrics>,
 }
 
 /// The runs of a row.
@@ -59,6 +57,8 @@ pub(super) struct Results {
     pub(super) rows: Vec<RowResult>,
     /// What is known of each question.
     pub(super) questions: BTreeMap<Question, Asked>,
+    /// The median seconds of a step of a phase, over all runs.
+    step_seconds: BTreeMap<String, f64>,
 }
 
 /// What a question is like.
@@ -107,7 +107,18 @@ impl Results {
             let failure = Failure::new(format!("no run in `{}` is finished", output.display()));
             return Err(failure.hint("the same command without --report goes on").into());
         }
-        Ok(Self { plan, rows, questions })
+        let step_seconds = step_seconds(&rows);
+        Ok(Self { plan, rows, questions, step_seconds })
+    }
+
+    /// Returns the seconds of a row's training, if all its steps took as long as the middle one of
+    /// their phase in all runs: what else the machine did meanwhile does not count.
+    pub(super) fn seconds(&self, row: &PlannedRow) -> f64 {
+        let of_phase = |phase: &PlannedPhase| {
+            let step = self.step_seconds.get(&phase.name).copied().unwrap_or(0.0);
+            step * phase.steps as f64
+        };
+        row.phases.iter().map(of_phase).sum()
     }
 
     /// Returns a row by its name, if it has a finished run.
@@ -175,6 +186,21 @@ impl RowResult {
     }
 }
 
+/// Returns the median seconds of a step of each phase, over all runs.
+fn step_seconds(rows: &[RowResult]) -> BTreeMap<String, f64> {
+    let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for run in rows.iter().flat_map(|row| &row.runs) {
+        for pair in run.steps.windows(2).filter(|pair| pair[0].phase == pair[1].phase) {
+            times.entry(&pair[1].phase).or_default().push(pair[1].time - pair[0].time);
+        }
+    }
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    times.into_iter().map(|(phase, times)| (phase.to_owned(), median(times))).collect()
+}
+
 fn run(cell: &Cell) -> Result<RunResult> {
     let path = cell.answers().join("report.json");
     let broken = || format!("cannot read `{}`", path.display());
@@ -195,9 +221,8 @@ fn run(cell: &Cell) -> Result<RunResult> {
         seed: cell.seed,
         headlines: headlines.collect(),
         answers,
-        seconds: cell.finished("train").map_or(0.0, |done| done.seconds),
         probe,
-        losses: steps.map(|step| (step.step, step.training_loss)).collect(),
+        steps: steps.collect(),
     })
 }
 

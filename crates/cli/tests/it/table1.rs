@@ -100,9 +100,14 @@ fn the_table_is_planned_trained_asked_probed_and_gone_on_with() {
     let scores = fs::read(at("runs/mma/seed-2/eval/scored.jsonl")).unwrap();
     let report = fs::read_to_string(at("table1.md")).unwrap();
     assert!(report.contains("4 of 4 runs are finished"), "{report}");
-    for part in
-        ["| MMA | 2 | 40 |", "± ", "Paired tests", "beside MMA", "another thing", "Learning curves"]
-    {
+    for part in [
+        "| MMA | 2 | 40 | 1.0 x |",
+        "± ",
+        "Paired tests",
+        "beside MMA",
+        "another thing",
+        "Learning curves",
+    ] {
         assert!(report.contains(part), "{part}: {report}");
     }
     for part in ["one thing: colour", "| MMA | ", "by what an answer takes"] {
