@@ -16,6 +16,7 @@ mod policy;
 mod served;
 mod sources;
 mod suite;
+mod table;
 mod workspace;
 
 use std::process::ExitCode;
@@ -49,6 +50,7 @@ const STEPS: &[Step] = &[
     Step { name: "doc", about: "the API documentation builds without warnings", run: doc },
     Step { name: "readme", about: "the commands of README.md work", run: docs::readme },
     Step { name: "miniature", about: "the bundled model, end to end", run: miniature::check },
+    Step { name: "table", about: "the report of Table 1, from its logs", run: table::check },
     Step { name: "page", about: "the page, in Chromium", run: page::check },
     Step { name: "clients", about: "the clients and the fuzzer of others", run: clients::check },
     Step { name: "pocket", about: "the guided tour, and a new thing learned", run: pocket::check },

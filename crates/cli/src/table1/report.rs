@@ -10,7 +10,7 @@ use eval::PAPER;
 use super::kinds::Kind;
 use super::page::{Block, Line, Scale, html, markdown, svg};
 use super::plan::Plan;
-use super::results::{Answer, Gain, Question, Results, RowResult};
+use super::results::{Answer, Gain, Question, Results, RowResult, RunResult};
 use super::rows::BASELINE;
 use super::statistics::{Mean, mean};
 use crate::args::ConnectorStart;
@@ -59,6 +59,7 @@ fn blocks(results: &Results, output: &Path, beside: &[Results]) -> Vec<Block> {
     blocks.extend(table(results));
     blocks.extend(tests(results));
     blocks.extend(beside_explained(results));
+    blocks.extend(last_losses(results));
     blocks.extend(kinds(results));
     blocks.extend(lengths(results));
     blocks.extend(probes(results));
@@ -187,7 +188,12 @@ fn verdict(results: &Results) -> String {
     }
     let gain = row.gain(base, &|_, _| true);
     let over_all = gain.map_or_else(String::new, |gain| {
-        let is_sure = if gain.p < 0.05 { "" } else { ", which may be chance" };
+        let Mean { mean, interval } = gain.over_seeds;
+        let is_sure = match interval {
+            _ if gain.p >= 0.05 => ", which may be chance",
+            Some(interval) if mean.abs() < interval => ", which other seeds may turn",
+            _ => "",
+        };
         format!(
             " Over all {} questions the difference is {} points (p = {:.4}{is_sure}).",
             gain.questions,
@@ -265,6 +271,43 @@ fn beside_explained(results: &Results) -> Vec<Block> {
     vec![
         Block::Heading(format!("Every row beside {}", explained.row.label)),
         Block::Table { head: texts(DIFFERENCES), rows: others.filter_map(line).collect() },
+    ]
+}
+
+/// Shows the losses at the end of training, beside the baseline's of the same seeds.
+fn last_losses(results: &Results) -> Vec<Block> {
+    let Some(base) = results.baseline() else { return Vec::new() };
+    let exact = |mean: Mean, sign: &str| {
+        let interval = mean.interval.map_or_else(String::new, |width| format!(" ± {width:.3}"));
+        // A zero has no sign.
+        let value = (mean.mean * 1e3).round() / 1e3 + 0.0;
+        format!("{}{value:.3}{interval}", if value > 0.0 { sign } else { "" })
+    };
+    let line = |row: &RowResult| {
+        let losses: Vec<f64> = row.runs.iter().filter_map(RunResult::last_loss).collect();
+        let differences = row.runs.iter().filter_map(|run| {
+            let known = base.runs.iter().find(|known| known.seed == run.seed)?;
+            Some(run.last_loss()? - known.last_loss()?)
+        });
+        let differences: Vec<f64> = differences.collect();
+        let beside = match mean(&differences) {
+            Some(difference) if row.row.name != BASELINE => exact(difference, "+"),
+            _ => String::new(),
+        };
+        Some(vec![row.row.label.clone(), exact(mean(&losses)?, ""), beside])
+    };
+    vec![
+        Block::Heading("Losses at the end".to_owned()),
+        Block::Text(
+            "The mean training loss of the last tenth of the last phase, most of whose questions a run has \
+             not met before, and its difference from that of the causal run of the same seed. It tells runs \
+             apart whose answers do not differ yet."
+                .to_owned(),
+        ),
+        Block::Table {
+            head: texts(["row", "loss", "beside the causal row"]),
+            rows: results.rows.iter().filter_map(line).collect(),
+        },
     ]
 }
 

@@ -132,6 +132,17 @@ impl Results {
     }
 }
 
+impl RunResult {
+    /// Returns the mean loss of the last tenth of the last phase.
+    pub(super) fn last_loss(&self) -> Option<f64> {
+        let phase = &self.steps.last()?.phase;
+        let of_phase = self.steps.iter().rev().take_while(|step| step.phase == *phase);
+        let losses: Vec<f64> = of_phase.map(|step| step.training_loss).collect();
+        let last = &losses[..losses.len().div_ceil(10)];
+        Some(last.iter().sum::<f64>() / last.len() as f64)
+    }
+}
+
 impl RowResult {
     /// Returns the mean of a column over seeds.
     pub(super) fn mean(&self, column: &str) -> Option<Mean> {

@@ -105,6 +105,7 @@ fn the_table_is_planned_trained_asked_probed_and_gone_on_with() {
         "± ",
         "Paired tests",
         "beside MMA",
+        "Losses at the end",
         "another thing",
         "Learning curves",
     ] {

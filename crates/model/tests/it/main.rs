@@ -4,6 +4,7 @@ mod batch;
 mod cache;
 mod config;
 mod connector;
+mod depth;
 mod dtype;
 mod family;
 mod golden;
