@@ -86,26 +86,13 @@ impl Cell {
     /// # Errors
     /// If it fails, or is interrupted.
     pub(super) fn part(&self, what: &str, work: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        self.part_after(what, 0.0, work)
-    }
-
-    /// Does a part that goes on with something, which took some seconds that are counted in.
-    ///
-    /// # Errors
-    /// If it fails, or is interrupted.
-    pub(super) fn part_after(
-        &self,
-        what: &str,
-        seconds: f64,
-        work: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<()> {
         if self.finished(what).is_some() {
             return Ok(());
         }
         let start = Instant::now();
         work(&self.log())?;
         // Of a part that was interrupted these are the seconds since it went on.
-        let done = Done { seconds: seconds + start.elapsed().as_secs_f64() };
+        let done = Done { seconds: start.elapsed().as_secs_f64() };
         self.put(&self.done(what), &(serde_json::to_string(&done)? + "\n"))
     }
 }

@@ -332,9 +332,8 @@ impl Work<'_> {
         let cell = self.cell(stretch, seed);
         let run = self.recipe(row, &cell, plan.share, stretch.num_phases)?;
         cell.put(&cell.recipe(), &run.to_toml()?)?;
-        let earlier = first.and_then(|it| it.finished("train")).map_or(0.0, |done| done.seconds);
         let line = self.train(&cell, first);
-        cell.part_after("train", earlier, |log| call(&line, log, &self.cancel))?;
+        cell.part("train", |log| call(&line, log, &self.cancel))?;
         if !stretch.is_whole {
             return Ok(());
         }

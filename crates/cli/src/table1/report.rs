@@ -161,8 +161,8 @@ fn table(results: &Results) -> Vec<Block> {
     };
     let rows = results.rows.iter().filter(|row| !row.runs.is_empty()).map(line).collect();
     let note = "Means over seeds with 95 % confidence intervals (Student's distribution); time is that \
-                of training by the middle step of each phase, beside the causal row's; the last column is the mean of all columns, \
-                each of the best that it can be. LLaVA-W, MM-Vet and MathV-mini are scored without a \
+                of training by the middle step of each phase, beside the causal row's; the last column is \
+                the mean of all columns, each of the best that it can be. LLaVA-W, MM-Vet and MathV-mini are scored without a \
                 judge here, by the rules of `aki score`, and do not compare with the paper's. – stands where \
                 the world has no such questions.";
     vec![
@@ -189,13 +189,13 @@ fn verdict(results: &Results) -> String {
     let gain = row.gain(base, &|_, _| true);
     let over_all = gain.map_or_else(String::new, |gain| {
         let Mean { mean, interval } = gain.over_seeds;
-        let is_sure = match interval {
+        let doubt = match interval {
             _ if gain.p >= 0.05 => ", which may be chance",
             Some(interval) if mean.abs() < interval => ", which other seeds may turn",
             _ => "",
         };
         format!(
-            " Over all {} questions the difference is {} points (p = {:.4}{is_sure}).",
+            " Over all {} questions the difference is {} points (p = {:.4}{doubt}).",
             gain.questions,
             signed(gain.over_seeds),
             gain.p
@@ -285,10 +285,10 @@ fn last_losses(results: &Results) -> Vec<Block> {
     };
     let line = |row: &RowResult| {
         let losses: Vec<f64> = row.runs.iter().filter_map(RunResult::last_loss).collect();
-        let differences = row.runs.iter().filter_map(|run| {
-            let known = base.runs.iter().find(|known| known.seed == run.seed)?;
-            Some(run.last_loss()? - known.last_loss()?)
-        });
+        let differences = row
+            .runs
+            .iter()
+            .filter_map(|run| Some(run.last_loss()? - base.run_of(run.seed)?.last_loss()?));
         let differences: Vec<f64> = differences.collect();
         let beside = match mean(&differences) {
             Some(difference) if row.row.name != BASELINE => exact(difference, "+"),

@@ -144,6 +144,11 @@ impl RunResult {
 }
 
 impl RowResult {
+    /// Returns the run of a seed, if it is finished.
+    pub(super) fn run_of(&self, seed: u64) -> Option<&RunResult> {
+        self.runs.iter().find(|run| run.seed == seed)
+    }
+
     /// Returns the mean of a column over seeds.
     pub(super) fn mean(&self, column: &str) -> Option<Mean> {
         let values: Vec<f64> =
@@ -174,7 +179,7 @@ impl RowResult {
         let mut questions: BTreeMap<&Question, (f64, usize)> = BTreeMap::new();
         let mut seeds = Vec::new();
         for run in &self.runs {
-            let Some(base) = other.runs.iter().find(|base| base.seed == run.seed) else { continue };
+            let Some(base) = other.run_of(run.seed) else { continue };
             let (mut sum, mut count) = (0.0, 0_usize);
             for (question, answer) in &run.answers {
                 let Some(known) = base.answers.get(question) else { continue };

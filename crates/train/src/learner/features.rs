@@ -7,7 +7,7 @@ use model::Aki;
 
 use super::aki::{AkiFiles, stack};
 use crate::Error;
-use crate::features::{FeatureCache, Key, image_key, key};
+use crate::features::{FeatureCache, image_key, key};
 
 /// The features of images, computed once.
 #[derive(Debug)]
@@ -33,11 +33,18 @@ impl EncodedImages {
     /// Returns the features of images. `// [images, patches, width]`
     pub(super) fn of(&mut self, aki: &Aki, images: &[&[f32]]) -> Result<Tensor, Error> {
         let keys: Vec<_> = images.iter().map(|pixels| image_key(pixels)).collect();
-        let mut features = self.known(&keys)?;
+        let mut features = Vec::with_capacity(images.len());
+        for key in &keys {
+            features.push(self.cache.get(key)?);
+        }
         if features.contains(&None) {
-            // Another process may have encoded it meanwhile.
+            // Another process may have encoded some meanwhile.
             self.cache.refresh()?;
-            features = self.known(&keys)?;
+            for (key, features) in keys.iter().zip(&mut features) {
+                if features.is_none() {
+                    *features = self.cache.get(key)?;
+                }
+            }
         }
         let missing: Vec<_> = (0..images.len()).filter(|at| features[*at].is_none()).collect();
         if !missing.is_empty() {
@@ -52,10 +59,5 @@ impl EncodedImages {
         let values = features.into_iter().flatten().flatten().collect::<Vec<_>>();
         let (patches, width) = self.shape;
         Ok(Tensor::from_vec(values, (images.len(), patches, width), aki.device())?)
-    }
-
-    /// Returns the features of those images that were encoded before.
-    fn known(&mut self, images: &[Key]) -> Result<Vec<Option<Vec<f32>>>, Error> {
-        Ok(images.iter().map(|image| self.cache.get(image)).collect::<Result<_, _>>()?)
     }
 }
