@@ -19,6 +19,8 @@ pub enum Level {
     Avx512Vnni,
     /// AVX-512 with dot products of bytes and of bf16.
     Avx512Bf16,
+    /// As [`Level::Avx512Bf16`], with a unit for products of matrices of bf16.
+    Amx,
     /// NEON, which every 64-bit Arm processor has.
     Neon,
     /// NEON with dot products of bytes.
@@ -37,13 +39,14 @@ pub struct UnknownLevel {
 
 impl Level {
     /// Every level, the plainest of a kind of processors first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Portable,
         Self::Avx2,
         Self::AvxVnni,
         Self::Avx512,
         Self::Avx512Vnni,
         Self::Avx512Bf16,
+        Self::Amx,
         Self::Neon,
         Self::NeonDotprod,
     ];
@@ -57,6 +60,7 @@ impl Level {
             Self::Avx512 => "avx512",
             Self::Avx512Vnni => "avx512-vnni",
             Self::Avx512Bf16 => "avx512-bf16",
+            Self::Amx => "amx",
             Self::Neon => "neon",
             Self::NeonDotprod => "neon-dotprod",
         }
@@ -78,13 +82,15 @@ impl Level {
                     && is_x86_feature_detected!("avx512vl")
             };
             let vnni = || avx512() && is_x86_feature_detected!("avx512vnni");
+            let bf16 = || vnni() && is_x86_feature_detected!("avx512bf16");
             match self {
                 Self::Portable => true,
                 Self::Avx2 => avx2(),
                 Self::AvxVnni => avx2() && is_x86_feature_detected!("avxvnni"),
                 Self::Avx512 => avx512(),
                 Self::Avx512Vnni => vnni(),
-                Self::Avx512Bf16 => vnni() && is_x86_feature_detected!("avx512bf16"),
+                Self::Avx512Bf16 => bf16(),
+                Self::Amx => bf16() && has_tiles(),
                 Self::Neon | Self::NeonDotprod => false,
             }
         }
@@ -129,6 +135,40 @@ impl Level {
             stored => Self::ALL[usize::from(stored) - 1],
         }
     }
+}
+
+/// Returns whether the processor has tiles of bf16 and the system lets this process use them.
+///
+/// Linux keeps a thread's tiles only of processes that have asked for it, as this does once.
+#[cfg(target_arch = "x86_64")]
+fn has_tiles() -> bool {
+    use std::arch::x86_64::__cpuid_count;
+    use std::sync::OnceLock;
+
+    static HAS_TILES: OnceLock<bool> = OnceLock::new();
+    *HAS_TILES.get_or_init(|| {
+        const BF16_AND_TILES: u32 = 1 << 22 | 1 << 24;
+        if __cpuid_count(0, 0).eax < 7 {
+            return false;
+        }
+        __cpuid_count(7, 0).edx & BF16_AND_TILES == BF16_AND_TILES && may_use_tiles()
+    })
+}
+
+/// Asks the system for the tiles.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn may_use_tiles() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_long = 18;
+    // SAFETY: the call changes what the system keeps of a thread and nothing of the program; a system
+    // that does not know it, or whose processor lacks the tiles, returns an error.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+}
+
+/// Other systems are not known to let a process have them.
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn may_use_tiles() -> bool {
+    false
 }
 
 /// Returns whether Intel made the processor.

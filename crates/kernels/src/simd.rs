@@ -238,7 +238,9 @@ pub(crate) fn dispatch_at<K: Kernel>(level: Level, kernel: K) -> K::Output {
         Level::Avx2 | Level::AvxVnni => unsafe { x86::run_avx2(kernel) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Level::Avx512 | Level::Avx512Vnni | Level::Avx512Bf16 => unsafe { x86::run_avx512(kernel) },
+        Level::Avx512 | Level::Avx512Vnni | Level::Avx512Bf16 | Level::Amx => unsafe {
+            x86::run_avx512(kernel)
+        },
         #[cfg(target_arch = "aarch64")]
         Level::Neon | Level::NeonDotprod => neon::run(kernel),
         _ => kernel.run(Portable),

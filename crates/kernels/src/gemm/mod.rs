@@ -6,11 +6,15 @@
 //! whatever the block it is in.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod pairs;
 
 #[cfg(target_arch = "x86_64")]
 use half::bf16;
 
+#[cfg(target_arch = "x86_64")]
+use self::amx::Tiles;
 #[cfg(target_arch = "x86_64")]
 use self::pairs::Pairs;
 #[cfg(target_arch = "x86_64")]
@@ -102,13 +106,14 @@ impl<A: Element, B: Element> Product<'_, A, B> {
     /// As for [`Product::run_here`].
     pub(crate) unsafe fn run(self) {
         #[cfg(target_arch = "x86_64")]
-        if Level::current() == Level::Avx512Bf16
-            && let (Some(a), Some(b)) = (self.a.as_bf16(), self.b.as_bf16())
-        {
+        if let (Some(a), Some(b)) = (self.a.as_bf16(), self.b.as_bf16()) {
             let Self { size, target, accumulate, .. } = self;
             // SAFETY: a level in use was detected, and the caller vouches for the rest.
-            unsafe { Pairs { a, b, size, target, accumulate }.run() }
-            return;
+            match Level::current() {
+                Level::Amx => return unsafe { Tiles { a, b, size, target, accumulate }.run() },
+                Level::Avx512Bf16 => return unsafe { Pairs { a, b, size, target, accumulate }.run() },
+                _ => {}
+            }
         }
         let (rows, columns, depth) = self.size;
         if rows * columns * depth <= SERIAL {

@@ -109,6 +109,11 @@ pub fn linear(x: &[f32], weight: Matrix<'_>, bias: Option<&[f32]>, width: usize,
         }
         Matrix::Bf16(weight) => {
             #[cfg(target_arch = "x86_64")]
+            if Level::current() == Level::Amx {
+                packed::run((&round_to_bf16(x), width), weight, bias, out);
+                return;
+            }
+            #[cfg(target_arch = "x86_64")]
             if Level::current() == Level::Avx512Bf16 {
                 let mut room = Vec::new();
                 let (x, x_stride) = round::rows_of_lines(x, width, &mut room);

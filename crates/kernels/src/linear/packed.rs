@@ -31,7 +31,7 @@ pub fn linear_packed(
     }
 }
 
-fn run<A: Element, B: Element>(
+pub(super) fn run<A: Element, B: Element>(
     (x, width): (&[A], usize),
     weight: &[B],
     bias: Option<&[f32]>,

@@ -189,7 +189,9 @@ pub(super) fn dispatch_at<W: Work>(level: Level, work: W) {
         Level::AvxVnni => unsafe { super::avx2::run_avx_vnni(work) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Level::Avx512Vnni | Level::Avx512Bf16 => unsafe { super::vnni::run_avx512_vnni(work) },
+        Level::Avx512Vnni | Level::Avx512Bf16 | Level::Amx => unsafe {
+            super::vnni::run_avx512_vnni(work)
+        },
         #[cfg(target_arch = "aarch64")]
         Level::Neon => super::neon::run(work),
         #[cfg(target_arch = "aarch64")]

@@ -1,0 +1,320 @@
+//! Products of matrices of bf16 by the processor's unit for them.
+//!
+//! One matrix is packed once, by all threads, 32 of its lines to a panel; the other is read as it lies
+//! wherever its elements follow each other in the depth, 32 of its lines at a time, which meet one
+//! panel after the other. Both come from the second cache as fast as the unit takes them; asking memory
+//! for what is next takes more time than it saves.
+//!
+//! Every element is summed step by step over the whole depth, from what is there or from zero, however
+//! the product is cut: it depends on its own row and column and on nothing else.
+
+mod copy;
+mod unit;
+
+use std::arch::x86_64::{
+    __m512i, _mm512_loadu_si512, _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi32, _mm512_setzero_si512,
+    _mm512_storeu_si512,
+};
+use std::ops::Range;
+
+use half::bf16;
+
+use self::copy::{copy_lines, stride_of};
+use self::unit::{BLOCK, Rows, SIDE, STEP, Unit};
+use super::pairs::lines::{Lines, pack};
+use super::{SERIAL, TASKS_PER_THREAD, Target, View};
+use crate::aligned::{Aligned, Scratch};
+use crate::parallel::{self, chunks_mut, for_each};
+use crate::simd::x86::transpose_sixteen;
+
+/// Bytes of panels that stay in the second cache.
+const CACHED: usize = 1500 << 10;
+/// Elements of the depth after which sums are put where they belong if the panels are too many.
+const DEPTH: usize = 2048;
+
+/// `a b`, written or added to a part of a result. The processor must have the instructions of
+/// [`Level::Amx`](crate::Level).
+#[derive(Clone, Copy)]
+pub(super) struct Tiles<'a> {
+    pub(super) a: View<'a, bf16>,
+    pub(super) b: View<'a, bf16>,
+    pub(super) size: (usize, usize, usize),
+    pub(super) target: Target,
+    pub(super) accumulate: bool,
+}
+
+impl Tiles<'_> {
+    /// Multiplies on all threads.
+    ///
+    /// # Safety
+    /// Nobody else may access the target's elements at the same time.
+    pub(super) unsafe fn run(self) {
+        let Self { a, b, size: (rows, columns, depth), target, accumulate } = self;
+        let b = View { data: b.data, strides: (b.strides.1, b.strides.0) };
+        let (a_lies, b_lies) = (a.strides.1 == 1, b.strides.1 == 1);
+        // What lies need not be packed; of two that do, or of none, the smaller is.
+        let is_across = if a_lies == b_lies { rows <= columns } else { b_lies };
+        let (read, packed) = if is_across { (b, a) } else { (a, b) };
+        let counts = if is_across { (columns, rows) } else { (rows, columns) };
+        // SAFETY: the caller vouches for it.
+        unsafe { Call { read, packed, counts, is_across, depth, target, accumulate }.run() }
+    }
+}
+
+/// The products of all lines of one matrix and all lines of another.
+struct Call<'a> {
+    read: View<'a, bf16>,
+    packed: View<'a, bf16>,
+    /// Lines of either.
+    counts: (usize, usize),
+    /// Whether a row of the result is that of a packed line.
+    is_across: bool,
+    depth: usize,
+    target: Target,
+    accumulate: bool,
+}
+
+impl Call<'_> {
+    /// Multiplies on all threads.
+    ///
+    /// # Safety
+    /// As for [`Tiles::run`].
+    unsafe fn run(&self) {
+        let (count, num_packed) = self.counts;
+        let is_small = count * num_packed * self.depth <= SERIAL;
+        let threads = if is_small { 1 } else { parallel::num_threads() };
+        // Even a product of no depth is written.
+        let panel_len = BLOCK * self.depth.max(1).next_multiple_of(STEP) / 2;
+        let mut panels = Aligned::unwritten(num_packed.div_ceil(BLOCK) * panel_len);
+        let at_once = if is_small { usize::MAX } else { 1 };
+        for_each(chunks_mut(&mut panels, panel_len), at_once, |index, panel| {
+            let lines = index * BLOCK..num_packed.min((index + 1) * BLOCK);
+            let (pairs, rest) = panel.split_at_mut(self.depth.div_ceil(2) * BLOCK);
+            if self.depth > 0 {
+                let lines = Lines::of_rows(self.packed, lines, 0..self.depth);
+                // SAFETY: whoever made this product vouches for the instructions.
+                unsafe { pack(&lines, pairs, BLOCK) }
+            }
+            rest.fill(0.0);
+        });
+        let tasks = if threads == 1 { 1 } else { TASKS_PER_THREAD * threads };
+        let part = |of: usize, parts: usize| of.div_ceil(parts).next_multiple_of(BLOCK).max(BLOCK);
+        let tall = part(count, tasks);
+        let down = count.div_ceil(tall).max(1);
+        let broad = part(num_packed, tasks.div_ceil(down));
+        let panels = (&*panels, panel_len);
+        parallel::run(down * num_packed.div_ceil(broad), &|task| {
+            let (first, first_packed) = (task % down * tall, task / down * broad);
+            let lines = first..count.min(first + tall);
+            let packed = first_packed..num_packed.min(first_packed + broad);
+            // SAFETY: no task runs another, their parts of the target are disjoint, and the caller vouches
+            // for it and for the instructions.
+            unsafe { Task { call: self, panels, unit: &Unit::new() }.run(lines, packed) }
+        });
+    }
+}
+
+/// What a task computes with.
+struct Task<'a> {
+    call: &'a Call<'a>,
+    /// What was packed, and the elements from one panel to the next.
+    panels: (&'a [f32], usize),
+    unit: &'a Unit,
+}
+
+/// The sums of a block: of a line in each row, and of a packed one in each column.
+type Sums = [[f32; BLOCK]; BLOCK];
+
+impl Task<'_> {
+    /// Multiplies some lines with some packed ones, the first of which starts a panel.
+    ///
+    /// # Safety
+    /// As for [`Tiles::run`], of these elements.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn run(self, lines: Range<usize>, packed: Range<usize>) {
+        // Parts of the same size rather than large ones and a rest.
+        let even = |of: usize, part: usize| of.div_ceil(of.div_ceil(part.max(1)).max(1)).max(1);
+        let bytes = |depth: usize| BLOCK * depth * size_of::<bf16>();
+        let (depth, panels) = (self.call.depth.max(1), packed.len().div_ceil(BLOCK));
+        let fits = panels * bytes(depth) <= CACHED;
+        let deep = if fits { depth } else { even(depth, DEPTH).next_multiple_of(STEP) };
+        let at_once = even(panels, CACHED / bytes(deep));
+        let (sums_len, copy_len) = (at_once * BLOCK * BLOCK, BLOCK * stride_of(deep));
+        let mut scratch = Scratch::of(sums_len + copy_len);
+        let (sums, copy) = scratch.split_at_mut(sums_len);
+        let (sums, _) = sums.as_chunks_mut::<BLOCK>().0.as_chunks_mut::<BLOCK>();
+        for start in (0..depth).step_by(deep) {
+            let of_depth = start..self.call.depth.min(start + deep);
+            for first_packed in packed.clone().step_by(at_once * BLOCK) {
+                let some = first_packed..packed.end.min(first_packed + at_once * BLOCK);
+                let sums = &mut sums[..some.len().div_ceil(BLOCK)];
+                for first in lines.clone().step_by(BLOCK) {
+                    let block = (first..lines.end.min(first + BLOCK), some.clone());
+                    let is_new = !self.call.accumulate && start == 0;
+                    // SAFETY: the caller vouches for it.
+                    unsafe {
+                        if !is_new {
+                            self.get(block.clone(), sums);
+                        }
+                        self.multiply(block.clone(), of_depth.clone(), (&mut *sums, is_new), copy);
+                        self.put(block, sums);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds the products of at most 32 lines and some packed ones, over a part of the depth, to sums or
+    /// to zeros.
+    ///
+    /// # Safety
+    /// The processor must have the instructions.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn multiply(
+        &self,
+        (lines, packed): (Range<usize>, Range<usize>),
+        depth: Range<usize>,
+        (sums, mut is_new): (&mut [Sums], bool),
+        copy: &mut [f32],
+    ) {
+        let read = self.call.read;
+        let (panels, panel_len) = self.panels;
+        let panels = &panels[packed.start / BLOCK * panel_len..];
+        if depth.is_empty() && is_new {
+            sums.as_flattened_mut().as_flattened_mut().fill(0.0);
+        }
+        let mut add = |rows: &Rows<'_>, start: usize| {
+            for (panel, sums) in panels.chunks_exact(panel_len).zip(&mut *sums) {
+                let columns = &panel[start * BLOCK / 2..][..rows.steps() * STEP * BLOCK / 2];
+                // SAFETY: whoever made this product vouches for the instructions.
+                unsafe { self.unit.multiply(rows, columns, (sums, is_new)) }
+            }
+            is_new = false;
+        };
+        // Whole steps of as many lines are read as they lie, others are copied.
+        let lies = read.strides.1 == 1 && lines.len() == BLOCK;
+        let whole = if lies { depth.len() / STEP * STEP } else { 0 };
+        if whole > 0 {
+            let from = &read.data[lines.start * read.strides.0 + depth.start..];
+            add(&Rows::new(from, read.strides.0, whole / STEP), depth.start);
+        }
+        let rest = depth.start + whole..depth.end;
+        if !rest.is_empty() {
+            copy_lines(&read, lines, rest.clone(), copy);
+            add(&Rows::new(copy, stride_of(rest.len()), rest.len().div_ceil(STEP)), rest.start);
+        }
+    }
+
+    /// Reads what is there of some blocks.
+    ///
+    /// # Safety
+    /// As for [`Tiles::run`], of these elements.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn get(&self, blocks: (Range<usize>, Range<usize>), sums: &mut [Sums]) {
+        for square in self.squares(blocks) {
+            let mut vectors = [_mm512_setzero_si512(); SIDE];
+            for (i, vector) in vectors.iter_mut().enumerate().take(self.height(&square)) {
+                // SAFETY: the caller vouches for the elements, and the mask has a bit for each.
+                unsafe {
+                    let from = self.row(&square, i);
+                    *vector = _mm512_maskz_loadu_epi32(bits(from.len()), from.as_ptr().cast());
+                }
+            }
+            if self.call.is_across {
+                transpose_sixteen(&mut vectors);
+            }
+            let (block, row, column) = square.at;
+            for (vector, sums) in vectors.into_iter().zip(&mut sums[block][row..]) {
+                let sums = &mut sums[column..column + SIDE];
+                // SAFETY: there is room for sixteen.
+                unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), vector) }
+            }
+        }
+    }
+
+    /// Writes some blocks where they belong.
+    ///
+    /// # Safety
+    /// As for [`Tiles::run`], of these elements.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn put(&self, blocks: (Range<usize>, Range<usize>), sums: &[Sums]) {
+        for square in self.squares(blocks) {
+            let (block, row, column) = square.at;
+            let sums = &sums[block][row..row + SIDE];
+            // SAFETY: there are sixteen.
+            let load = |i: usize| unsafe {
+                _mm512_loadu_si512(sums[i][column..column + SIDE].as_ptr().cast())
+            };
+            // SAFETY: the caller vouches for the elements, and the mask has a bit for each.
+            let store = |i: usize, vector: __m512i| unsafe {
+                let to = self.row(&square, i);
+                _mm512_mask_storeu_epi32(to.as_mut_ptr().cast(), bits(to.len()), vector);
+            };
+            let height = self.height(&square);
+            if self.call.is_across {
+                let mut vectors = [_mm512_setzero_si512(); SIDE];
+                for (i, vector) in vectors.iter_mut().enumerate() {
+                    *vector = load(i);
+                }
+                transpose_sixteen(&mut vectors);
+                for (i, vector) in vectors.into_iter().enumerate().take(height) {
+                    store(i, vector);
+                }
+            } else {
+                for i in 0..height {
+                    store(i, load(i));
+                }
+            }
+        }
+    }
+
+    /// Returns the squares of blocks side by side, each of at most 32 lines, in the order of the
+    /// result's memory.
+    fn squares(
+        &self,
+        (lines, packed): (Range<usize>, Range<usize>),
+    ) -> impl Iterator<Item = Square> + use<> {
+        let (down, across) = (lines.len().div_ceil(SIDE), packed.len().div_ceil(SIDE));
+        let is_across = self.call.is_across;
+        (0..down * across).map(move |i| {
+            let at = if is_across { (i % down, i / down) } else { (i / across, i % across) };
+            let (row, column) = (at.0 * SIDE, at.1 * SIDE);
+            let (top, left) = (lines.start + row, packed.start + column);
+            Square {
+                lines: top..lines.end.min(top + SIDE),
+                packed: left..packed.end.min(left + SIDE),
+                at: (column / BLOCK, row, column % BLOCK),
+            }
+        })
+    }
+
+    /// Returns how many rows of the result a square has elements of.
+    fn height(&self, Square { lines, packed, .. }: &Square) -> usize {
+        if self.call.is_across { packed.len() } else { lines.len() }
+    }
+
+    /// Returns the elements that a square has of one of these rows.
+    ///
+    /// # Safety
+    /// As for [`Tiles::run`], of these elements, as long as the result lives.
+    unsafe fn row<'b>(&self, Square { lines, packed, .. }: &Square, i: usize) -> &'b mut [f32] {
+        let Call { target, is_across, .. } = *self.call;
+        let (row, columns) = if is_across { (packed.start, lines) } else { (lines.start, packed) };
+        let start = target.at + (row + i) * target.stride + columns.start;
+        // SAFETY: the caller vouches for it.
+        unsafe { target.out.slice(start, columns.len()) }
+    }
+}
+
+/// At most sixteen lines and as many packed ones.
+struct Square {
+    lines: Range<usize>,
+    packed: Range<usize>,
+    /// Which block it is in, and from which row and column on.
+    at: (usize, usize, usize),
+}
+
+/// Returns a bit for each of the first so many of sixteen.
+fn bits(count: usize) -> u16 {
+    u16::MAX.checked_shr((SIDE - count) as u32).unwrap_or(0)
+}

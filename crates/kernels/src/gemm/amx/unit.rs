@@ -1,0 +1,168 @@
+//! The processor's unit for products of matrices of bf16, and what it multiplies at a time.
+//!
+//! Its tiles are sixteen rows of a line of the cache. A step multiplies sixteen rows of 32 elements
+//! with sixteen columns, whose elements lie in pairs, and adds each product to a number of a third
+//! tile. It takes subnormal numbers as zero.
+//!
+//! The compiler knows nothing of the tiles, so no tile lives from one block of assembly to the next.
+
+use std::arch::asm;
+use std::marker::PhantomData;
+
+use half::bf16;
+
+/// Rows of a tile, and its numbers of 32 bits in a row.
+pub(super) const SIDE: usize = 16;
+/// Elements of the depth that a step takes.
+pub(super) const STEP: usize = 32;
+/// Rows of a product of two times two tiles, and its columns.
+pub(super) const BLOCK: usize = 2 * SIDE;
+
+/// Bytes of a line of the cache: a tile's row.
+const LINE: usize = 64;
+
+/// What tiles look like, as the processor reads it.
+#[repr(C, align(64))]
+struct Config {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+/// The unit of this thread, made ready; giving it back spares the system keeping its tiles.
+pub(super) struct Unit {
+    /// It is this thread's.
+    thread: PhantomData<*const ()>,
+}
+
+impl Unit {
+    /// Makes it ready.
+    ///
+    /// # Safety
+    /// The processor must have the instructions of [`Level::Amx`](crate::Level), and the thread no other
+    /// unit.
+    pub(super) unsafe fn new() -> Self {
+        let mut config = Config {
+            palette: 1,
+            start_row: 0,
+            reserved: [0; 14],
+            row_bytes: [0; 16],
+            rows: [0; 16],
+        };
+        config.row_bytes[..8].fill(LINE as u16);
+        config.rows[..8].fill(SIDE as u8);
+        // SAFETY: the caller vouches for the instruction, which reads the 64 bytes of the configuration.
+        unsafe {
+            asm!(
+                "ldtilecfg [{}]",
+                in(reg) &raw const config,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        Self { thread: PhantomData }
+    }
+
+    /// Adds the products of 32 rows and 32 columns, whose pairs follow each other step by step, to a
+    /// block of numbers, or to zeros: a tile waits for what was just written.
+    ///
+    /// # Safety
+    /// The processor must have the instructions.
+    pub(super) unsafe fn multiply(
+        &self,
+        rows: &Rows<'_>,
+        columns: &[f32],
+        (sums, is_new): (&mut [[f32; BLOCK]; BLOCK], bool),
+    ) {
+        assert_eq!(columns.len(), rows.steps * STEP * BLOCK / 2, "columns of {} steps", rows.steps);
+        if rows.steps == 0 {
+            return;
+        }
+        // SAFETY: what is read are as many steps of rows and columns as there are, and the sums are as
+        // many as four tiles have.
+        unsafe {
+            asm!(
+                "test {new}, {new}",
+                "jnz 2f",
+                "tileloadd tmm0, [{sums} + {side} * 1]",
+                "tileloadd tmm1, [{sums} + {side} * 1 + 64]",
+                "tileloadd tmm2, [{below} + {side} * 1]",
+                "tileloadd tmm3, [{below} + {side} * 1 + 64]",
+                "jmp 3f",
+                "2:",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "3:",
+                "tileloadd tmm6, [{columns} + {side} * 1]",
+                "tileloadd tmm4, [{upper} + {stride} * 1]",
+                "tileloadd tmm7, [{columns} + {side} * 1 + 64]",
+                "tileloadd tmm5, [{lower} + {stride} * 1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {upper}, 64",
+                "add {lower}, 64",
+                "add {columns}, 2048",
+                "dec {steps}",
+                "jnz 3b",
+                "tilestored [{sums} + {side} * 1], tmm0",
+                "tilestored [{sums} + {side} * 1 + 64], tmm1",
+                "tilestored [{below} + {side} * 1], tmm2",
+                "tilestored [{below} + {side} * 1 + 64], tmm3",
+                new = in(reg) usize::from(is_new),
+                sums = in(reg) sums.as_mut_ptr(),
+                below = in(reg) sums[SIDE..].as_mut_ptr(),
+                side = in(reg) size_of::<[f32; BLOCK]>(),
+                upper = inout(reg) rows.first => _,
+                lower = inout(reg) rows.first.wrapping_add(SIDE * rows.stride) => _,
+                stride = in(reg) rows.stride,
+                columns = inout(reg) columns.as_ptr() => _,
+                steps = inout(reg) rows.steps => _,
+                options(nostack),
+            );
+        }
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        // SAFETY: whoever made the unit vouched for the instruction.
+        unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) }
+    }
+}
+
+/// 32 rows over some steps.
+pub(super) struct Rows<'a> {
+    first: *const u8,
+    /// Bytes from one row to the next.
+    stride: usize,
+    steps: usize,
+    data: PhantomData<&'a [u8]>,
+}
+
+/// What rows are made of: two bytes, any of which are a bf16, or twice as many.
+pub(super) trait Plain {}
+impl Plain for bf16 {}
+impl Plain for f32 {}
+
+impl<'a> Rows<'a> {
+    /// Takes rows so many values apart, the first of which begins with the first value.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    pub(super) fn new<T: Plain>(data: &'a [T], stride: usize, steps: usize) -> Self {
+        let len = (BLOCK - 1) * stride + steps * LINE / size_of::<T>();
+        assert!(data.len() >= len, "32 rows of {steps} steps in {} values", data.len());
+        let first = data.as_ptr().cast();
+        Self { first, stride: stride * size_of::<T>(), steps, data: PhantomData }
+    }
+
+    /// Returns the number of steps.
+    pub(super) fn steps(&self) -> usize {
+        self.steps
+    }
+}
