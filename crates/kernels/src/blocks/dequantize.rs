@@ -1,4 +1,4 @@
-//! From blocks to f32.
+//! From blocks to f32. What unpacks a block gets the instructions of whoever calls it.
 
 use half::f16;
 
@@ -36,14 +36,16 @@ pub(crate) fn half_at(bytes: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
 }
 
-fn q8_0(block: &[u8], out: &mut [f32]) {
+#[inline(always)]
+pub(crate) fn q8_0(block: &[u8], out: &mut [f32]) {
     let d = half_at(block, 0);
     for (out, q) in out.iter_mut().zip(&block[2..]) {
         *out = d * f32::from(q.cast_signed());
     }
 }
 
-fn q4_0(block: &[u8], out: &mut [f32]) {
+#[inline(always)]
+pub(crate) fn q4_0(block: &[u8], out: &mut [f32]) {
     let d = half_at(block, 0);
     let (low, high) = out.split_at_mut(SMALL / 2);
     for ((low, high), q) in low.iter_mut().zip(high).zip(&block[2..]) {
@@ -52,12 +54,14 @@ fn q4_0(block: &[u8], out: &mut [f32]) {
     }
 }
 
-fn q4_k(block: &[u8], out: &mut [f32]) {
+#[inline(always)]
+pub(crate) fn q4_k(block: &[u8], out: &mut [f32]) {
     let quants = &block[16..];
     with_minima(block, out, |group, i| quants[group / 2 * SMALL + i] >> (group % 2 * 4) & 15);
 }
 
-fn q5_k(block: &[u8], out: &mut [f32]) {
+#[inline(always)]
+pub(crate) fn q5_k(block: &[u8], out: &mut [f32]) {
     let (high, low) = block[16..].split_at(SMALL);
     with_minima(block, out, |group, i| {
         let fifth = high[i] >> group & 1;
@@ -67,6 +71,7 @@ fn q5_k(block: &[u8], out: &mut [f32]) {
 
 /// Writes the elements of a block whose groups have scales and minima; `integer` returns that of a
 /// group and a place.
+#[inline(always)]
 fn with_minima(block: &[u8], out: &mut [f32], integer: impl Fn(usize, usize) -> u8) {
     let (d, e) = (half_at(block, 0), half_at(block, 2));
     let packed = std::array::from_fn(|i| block[4 + i]);
@@ -80,17 +85,21 @@ fn with_minima(block: &[u8], out: &mut [f32], integer: impl Fn(usize, usize) -> 
     }
 }
 
-fn q6_k(block: &[u8], out: &mut [f32]) {
+#[inline(always)]
+pub(crate) fn q6_k(block: &[u8], out: &mut [f32]) {
     let (low, rest) = block.split_at(LARGE / 2);
     let (high, rest) = rest.split_at(LARGE / 4);
     let (scales, d) = rest.split_at(LARGE / 16);
     let d = half_at(d, 0);
-    for (i, out) in out.iter_mut().enumerate() {
+    for (run, out) in out.chunks_exact_mut(16).enumerate() {
         // Each half of the block has its own 64 and 32 bytes, which its quarters share.
-        let (half, quarter, place) = (i / 128, i / 32 % 4, i % 32);
-        let low = low[half * 64 + quarter % 2 * 32 + place] >> (quarter / 2 * 4) & 15;
-        let high = high[half * 32 + place] >> (2 * quarter) & 3;
-        let scale = d * f32::from(scales[i / 16].cast_signed());
-        *out = scale * (f32::from(low | high << 4) - 32.0);
+        let (half, quarter, place) = (run / 8, run / 2 % 4, run % 2 * 16);
+        let low = &low[half * 64 + quarter % 2 * 32 + place..][..16];
+        let high = &high[half * 32 + place..][..16];
+        let scale = d * f32::from(scales[run].cast_signed());
+        for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
+            let integer = low >> (quarter / 2 * 4) & 15 | (high >> (2 * quarter) & 3) << 4;
+            *out = scale * (f32::from(integer) - 32.0);
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A block holds consecutive elements of a row: small integers and the numbers that scale them.
 
-mod dequantize;
+pub(crate) mod dequantize;
 mod quantize;
 mod search;
 

@@ -14,12 +14,14 @@ mod pairs;
 use half::bf16;
 
 #[cfg(target_arch = "x86_64")]
-use self::amx::Tiles;
+use self::amx::{Tiles, TilesOfBlocks};
 #[cfg(target_arch = "x86_64")]
 use self::pairs::Pairs;
 #[cfg(target_arch = "x86_64")]
 use crate::Level;
 use crate::aligned::Scratch;
+#[cfg(target_arch = "x86_64")]
+use crate::blocks::Blocks;
 use crate::parallel::{self, Scatter};
 use crate::simd::{Element, Kernel, Simd, dispatch, load_some};
 
@@ -111,7 +113,9 @@ impl<A: Element, B: Element> Product<'_, A, B> {
             // SAFETY: a level in use was detected, and the caller vouches for the rest.
             match Level::current() {
                 Level::Amx => return unsafe { Tiles { a, b, size, target, accumulate }.run() },
-                Level::Avx512Bf16 => return unsafe { Pairs { a, b, size, target, accumulate }.run() },
+                Level::Avx512Bf16 => {
+                    return unsafe { Pairs { a, b, size, target, accumulate }.run() };
+                }
                 _ => {}
             }
         }
@@ -134,6 +138,23 @@ impl<A: Element, B: Element> Product<'_, A, B> {
             unsafe { Self { a, b, size, target, ..self }.run_here() }
         });
     }
+}
+
+/// Writes `x weight^T` to all of a result, or adds it, in tiles: `x` `[rows, width]`, `weight`
+/// `[out_width, width]` in blocks, each element of which is rounded to bf16.
+///
+/// # Safety
+/// The processor must have the instructions of [`Level::Amx`].
+#[cfg(target_arch = "x86_64")]
+pub(crate) unsafe fn multiply_blocks(
+    (x, weight): (&[bf16], Blocks<'_>),
+    width: usize,
+    out: &mut [f32],
+    accumulate: bool,
+) {
+    let target = Target { stride: weight.len() / width, at: 0, out: Scatter::new(out) };
+    // SAFETY: `out` is borrowed mutably for all of it, and the caller vouches for the instructions.
+    unsafe { TilesOfBlocks { x, weight, width, target, accumulate }.run() }
 }
 
 /// Returns the size of the blocks of so many tasks that packs least.

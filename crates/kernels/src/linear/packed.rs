@@ -1,6 +1,10 @@
 //! The linear layer by packed panels, for many rows.
 
 use super::{Matrix, linear, round_to_bf16};
+#[cfg(target_arch = "x86_64")]
+use crate::Level;
+#[cfg(target_arch = "x86_64")]
+use crate::gemm::multiply_blocks;
 use crate::gemm::{Product, Target, View};
 use crate::parallel::{Scatter, chunks_mut, for_each};
 use crate::simd::Element;
@@ -11,8 +15,9 @@ const TASK: usize = 1 << 14;
 /// Writes `x weight^T + bias` to `out`, faster than [`linear`](crate::linear()) where there are many
 /// rows, as in prompts and in training.
 ///
-/// Operands and rounding are those of [`linear`](crate::linear()). A row does not depend on the
-/// others here either, but it is summed in another order than there.
+/// Operands and rounding are those of [`linear`](crate::linear()), but for blocks under
+/// [`Level::Amx`](crate::Level), whose elements and those of `x` are rounded to bf16. A row does not
+/// depend on the others here either, but it is summed in another order than there.
 ///
 /// # Panics
 /// If the lengths do not fit.
@@ -26,6 +31,17 @@ pub fn linear_packed(
     match weight {
         Matrix::F32(weight) => run((x, width), weight, bias, out),
         Matrix::F16(weight) => run((x, width), weight, bias, out),
+        #[cfg(target_arch = "x86_64")]
+        Matrix::Blocks(blocks) if Level::current() == Level::Amx => {
+            let rows = x.len() / width;
+            let out_width = check((rows, blocks.len(), width), (x.len(), bias), out);
+            if !out.is_empty() {
+                begin(out, out_width, bias);
+                let x = round_to_bf16(x);
+                // SAFETY: a level in use was detected.
+                unsafe { multiply_blocks((&x, blocks), width, out, bias.is_some()) }
+            }
+        }
         Matrix::Blocks(_) => linear(x, weight, bias, width, out),
         Matrix::Bf16(weight) => run((&round_to_bf16(x), width), weight, bias, out),
     }
@@ -37,18 +53,12 @@ pub(super) fn run<A: Element, B: Element>(
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
-    let (rows, out_width) = (x.len() / width, weight.len() / width);
-    assert_eq!(x.len(), rows * width, "input of rows of {width}");
-    assert_eq!(weight.len(), out_width * width, "weights of rows of {width}");
-    assert_eq!(out.len(), rows * out_width, "output of {rows} rows of {out_width}");
-    assert!(bias.is_none_or(|bias| bias.len() == out_width), "bias of {out_width}");
+    let rows = x.len() / width;
+    let out_width = check((rows, weight.len(), width), (x.len(), bias), out);
     if out.is_empty() {
         return;
     }
-    if let Some(bias) = bias {
-        let at_once = TASK / out_width + 1;
-        for_each(chunks_mut(out, out_width), at_once, |_, row| row.copy_from_slice(bias));
-    }
+    begin(out, out_width, bias);
     let product = Product {
         a: View { data: x, strides: (width, 1) },
         b: View { data: weight, strides: (1, width) },
@@ -58,4 +68,29 @@ pub(super) fn run<A: Element, B: Element>(
     };
     // SAFETY: `out` is borrowed mutably for all of it.
     unsafe { product.run() }
+}
+
+/// Returns the width of the output.
+///
+/// # Panics
+/// If the lengths do not fit.
+fn check(
+    (rows, weights, width): (usize, usize, usize),
+    (inputs, bias): (usize, Option<&[f32]>),
+    out: &[f32],
+) -> usize {
+    let out_width = weights / width;
+    assert_eq!(inputs, rows * width, "input of rows of {width}");
+    assert_eq!(weights, out_width * width, "weights of rows of {width}");
+    assert_eq!(out.len(), rows * out_width, "output of {rows} rows of {out_width}");
+    assert!(bias.is_none_or(|bias| bias.len() == out_width), "bias of {out_width}");
+    out_width
+}
+
+/// Writes the bias to every row of the output if there is one.
+fn begin(out: &mut [f32], out_width: usize, bias: Option<&[f32]>) {
+    if let Some(bias) = bias {
+        let at_once = TASK / out_width + 1;
+        for_each(chunks_mut(out, out_width), at_once, |_, row| row.copy_from_slice(bias));
+    }
 }

@@ -115,6 +115,25 @@ fn the_gradients_of_weights_and_bias_equal_the_formula_and_add_to_what_is_there(
 }
 
 #[test]
+fn what_no_cache_holds_is_cut_and_summed_as_the_formula_says() {
+    let mut random = Random(24);
+    let (rows, out_width, width) = (5003, 3, 450);
+    let short = |x: &[f32]| x.iter().map(|v| bf16::from_f32(*v)).collect::<Vec<_>>();
+    let widened = |x: &[bf16]| x.iter().map(|v| v.to_f32()).collect::<Vec<_>>();
+    let (dy, x) = (random.floats(rows * out_width), random.floats(rows * width));
+    let (dy, x) = (short(&dy), short(&x));
+    let expected = product(&transposed(&widened(&dy), out_width), &widened(&x), out_width, rows);
+    at_every_level(|level| {
+        let mut dw = vec![f32::NAN; out_width * width];
+        // One thread has all of it to do.
+        on_threads(1, || {
+            linear_grad_weight(Matrix::Bf16(&dy), Matrix::Bf16(&x), width, &mut dw, false);
+        });
+        assert_close(&dw, &expected, 2e-6, &format!("{level:?}"));
+    });
+}
+
+#[test]
 fn sums_depend_neither_on_the_number_of_threads_nor_on_the_other_rows() {
     let mut random = Random(23);
     let (rows, out_width, width) = (411, 90, 200);

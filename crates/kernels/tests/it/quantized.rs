@@ -1,6 +1,9 @@
 //! The linear layer over blocks of few bits.
 
-use kernels::{BlockFormat, Blocks, Matrix, dequantize, linear, linear_grad_input, linear_packed};
+use half::bf16;
+use kernels::{
+    BlockFormat, Blocks, Level, Matrix, dequantize, linear, linear_grad_input, linear_packed,
+};
 
 use crate::support::{Random, assert_close, at_every_level, on_threads};
 
@@ -58,6 +61,8 @@ fn shapes(random: &mut Random, format: BlockFormat) -> Vec<(usize, usize, usize)
     shapes.extend(
         (0..20).map(|_| (1 + random.below(20), 1 + random.below(70), 1 + random.below(40))),
     );
+    // More rows than stay in a cache over all of the width.
+    shapes.push((200, 3, 136));
     let len = format.block_len();
     shapes
         .into_iter()
@@ -75,16 +80,21 @@ fn every_format_equals_the_formula_at_every_level() {
             let bias = random.floats(columns);
             let (x_used, weight) = (rounded(&x), widened(format, &bytes));
             let matrix = Matrix::Blocks(Blocks { format, bytes: &bytes });
+            let short = |of: &[f32]| of.iter().map(|v| bf16::from_f32(*v).to_f32()).collect();
+            let (short_x, short_weight): (Vec<f32>, Vec<f32>) = (short(&x), short(&weight));
+            let short_x: Vec<f64> = short_x.into_iter().map(f64::from).collect();
             for bias in [None, Some(bias.as_slice())] {
+                let in_tiles = expected(&short_x, &short_weight, bias, width);
                 let expected = expected(&x_used, &weight, bias, width);
                 at_every_level(|level| {
+                    let packed = if level == Level::Amx { &in_tiles } else { &expected };
                     let mut out = vec![f32::NAN; rows * columns];
                     linear(&x, matrix, bias, width, &mut out);
                     let what = format!("{level:?} {format:?} {rows}x{columns}x{width}");
                     assert_close(&out, &expected, 3e-6, &what);
                     out.fill(f32::NAN);
-                    linear_packed(&x, matrix, bias, width, &mut out);
-                    assert_close(&out, &expected, 3e-6, &what);
+                    on_threads(1, || linear_packed(&x, matrix, bias, width, &mut out));
+                    assert_close(&out, packed, 3e-6, &what);
                 });
             }
         }

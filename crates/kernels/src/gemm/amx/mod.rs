@@ -10,10 +10,11 @@
 
 mod copy;
 mod unit;
+mod unpack;
 
 use std::arch::x86_64::{
-    __m512i, _mm512_loadu_si512, _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi32, _mm512_setzero_si512,
-    _mm512_storeu_si512,
+    __m512i, _mm512_loadu_si512, _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi32,
+    _mm512_setzero_si512, _mm512_storeu_si512,
 };
 use std::ops::Range;
 
@@ -21,15 +22,20 @@ use half::bf16;
 
 use self::copy::{copy_lines, stride_of};
 use self::unit::{BLOCK, Rows, SIDE, STEP, Unit};
+use self::unpack::unpack_lines;
 use super::pairs::lines::{Lines, pack};
 use super::{SERIAL, TASKS_PER_THREAD, Target, View};
 use crate::aligned::{Aligned, Scratch};
+use crate::blocks::{Blocks, LARGE};
 use crate::parallel::{self, chunks_mut, for_each};
 use crate::simd::x86::transpose_sixteen;
 
+/// Rows of `a` above which columns of `b` are packed.
+const MANY: usize = 1024;
 /// Bytes of panels that stay in the second cache.
 const CACHED: usize = 1500 << 10;
-/// Elements of the depth after which sums are put where they belong if the panels are too many.
+/// Elements of the depth after which sums are put where they belong if the panels are too many; of whole
+/// blocks.
 const DEPTH: usize = 2048;
 
 /// `a b`, written or added to a part of a result. The processor must have the instructions of
@@ -52,18 +58,54 @@ impl Tiles<'_> {
         let Self { a, b, size: (rows, columns, depth), target, accumulate } = self;
         let b = View { data: b.data, strides: (b.strides.1, b.strides.0) };
         let (a_lies, b_lies) = (a.strides.1 == 1, b.strides.1 == 1);
-        // What lies need not be packed; of two that do, or of none, the smaller is.
-        let is_across = if a_lies == b_lies { rows <= columns } else { b_lies };
+        // What lies need not be packed, and a large matrix takes long to pack; but of many rows writing
+        // the result, of which packed rows are written some elements at a time, takes longer still.
+        let is_across = b_lies && (!a_lies || rows <= columns.min(MANY));
         let (read, packed) = if is_across { (b, a) } else { (a, b) };
+        let read = Read::Lines(read);
         let counts = if is_across { (columns, rows) } else { (rows, columns) };
         // SAFETY: the caller vouches for it.
         unsafe { Call { read, packed, counts, is_across, depth, target, accumulate }.run() }
     }
 }
 
+/// `x weight^T`, where the weights are in blocks, each of which is rounded to bf16. The processor must have
+/// the instructions of [`Level::Amx`](crate::Level).
+pub(in crate::gemm) struct TilesOfBlocks<'a> {
+    /// `// [rows, width]`
+    pub(in crate::gemm) x: &'a [bf16],
+    /// `// [out_width, width]`
+    pub(in crate::gemm) weight: Blocks<'a>,
+    pub(in crate::gemm) width: usize,
+    pub(in crate::gemm) target: Target,
+    pub(in crate::gemm) accumulate: bool,
+}
+
+impl TilesOfBlocks<'_> {
+    /// Multiplies on all threads.
+    ///
+    /// # Safety
+    /// As for [`Tiles::run`].
+    pub(in crate::gemm) unsafe fn run(self) {
+        let Self { x, weight, width, target, accumulate } = self;
+        let counts = (weight.len() / width, x.len() / width);
+        let packed = View { data: x, strides: (width, 1) };
+        let (read, depth) = (Read::Blocks(weight, width), width);
+        // SAFETY: the caller vouches for it.
+        unsafe { Call { read, packed, counts, is_across: true, depth, target, accumulate }.run() }
+    }
+}
+
+/// The matrix that is not packed.
+enum Read<'a> {
+    Lines(View<'a, bf16>),
+    /// Blocks, and the width of their rows.
+    Blocks(Blocks<'a>, usize),
+}
+
 /// The products of all lines of one matrix and all lines of another.
 struct Call<'a> {
-    read: View<'a, bf16>,
+    read: Read<'a>,
     packed: View<'a, bf16>,
     /// Lines of either.
     counts: (usize, usize),
@@ -137,7 +179,7 @@ impl Task<'_> {
         let bytes = |depth: usize| BLOCK * depth * size_of::<bf16>();
         let (depth, panels) = (self.call.depth.max(1), packed.len().div_ceil(BLOCK));
         let fits = panels * bytes(depth) <= CACHED;
-        let deep = if fits { depth } else { even(depth, DEPTH).next_multiple_of(STEP) };
+        let deep = if fits { depth } else { even(depth, DEPTH).next_multiple_of(LARGE) };
         let at_once = even(panels, CACHED / bytes(deep));
         let (sums_len, copy_len) = (at_once * BLOCK * BLOCK, BLOCK * stride_of(deep));
         let mut scratch = Scratch::of(sums_len + copy_len);
@@ -177,7 +219,6 @@ impl Task<'_> {
         (sums, mut is_new): (&mut [Sums], bool),
         copy: &mut [f32],
     ) {
-        let read = self.call.read;
         let (panels, panel_len) = self.panels;
         let panels = &panels[packed.start / BLOCK * panel_len..];
         if depth.is_empty() && is_new {
@@ -191,17 +232,30 @@ impl Task<'_> {
             }
             is_new = false;
         };
-        // Whole steps of as many lines are read as they lie, others are copied.
-        let lies = read.strides.1 == 1 && lines.len() == BLOCK;
-        let whole = if lies { depth.len() / STEP * STEP } else { 0 };
-        if whole > 0 {
-            let from = &read.data[lines.start * read.strides.0 + depth.start..];
-            add(&Rows::new(from, read.strides.0, whole / STEP), depth.start);
-        }
-        let rest = depth.start + whole..depth.end;
-        if !rest.is_empty() {
-            copy_lines(&read, lines, rest.clone(), copy);
-            add(&Rows::new(copy, stride_of(rest.len()), rest.len().div_ceil(STEP)), rest.start);
+        let copied = stride_of(depth.len());
+        match &self.call.read {
+            Read::Blocks(..) if depth.is_empty() => {}
+            Read::Blocks(blocks, width) => {
+                let steps = depth.len() / STEP;
+                // SAFETY: as above.
+                unsafe { unpack_lines((blocks, *width), lines, depth.clone(), copy) }
+                add(&Rows::new(copy, copied, steps), depth.start);
+            }
+            Read::Lines(read) => {
+                // Whole steps of as many lines are read as they lie, others are copied.
+                let lies = read.strides.1 == 1 && lines.len() == BLOCK;
+                let whole = if lies { depth.len() / STEP * STEP } else { 0 };
+                if whole > 0 {
+                    let from = &read.data[lines.start * read.strides.0 + depth.start..];
+                    add(&Rows::new(from, read.strides.0, whole / STEP), depth.start);
+                }
+                let rest = depth.start + whole..depth.end;
+                if !rest.is_empty() {
+                    copy_lines(read, lines, rest.clone(), copy);
+                    let steps = rest.len().div_ceil(STEP);
+                    add(&Rows::new(copy, stride_of(rest.len()), steps), rest.start);
+                }
+            }
         }
     }
 

@@ -69,6 +69,7 @@ impl Unit {
     ///
     /// # Safety
     /// The processor must have the instructions.
+    #[allow(clippy::unused_self, reason = "a unit is the proof that the tiles are ready")]
     pub(super) unsafe fn multiply(
         &self,
         rows: &Rows<'_>,

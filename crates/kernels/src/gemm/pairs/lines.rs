@@ -25,7 +25,11 @@ pub(in crate::gemm) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    pub(in crate::gemm) fn of_rows(a: View<'a, bf16>, rows: Range<usize>, depth: Range<usize>) -> Self {
+    pub(in crate::gemm) fn of_rows(
+        a: View<'a, bf16>,
+        rows: Range<usize>,
+        depth: Range<usize>,
+    ) -> Self {
         Self::new(a.data, a.strides, rows, depth)
     }
 

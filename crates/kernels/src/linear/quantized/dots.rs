@@ -190,7 +190,7 @@ pub(super) fn dispatch_at<W: Work>(level: Level, work: W) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Level::Avx512Vnni | Level::Avx512Bf16 | Level::Amx => unsafe {
-            super::vnni::run_avx512_vnni(work)
+            super::vnni::run_avx512_vnni(work);
         },
         #[cfg(target_arch = "aarch64")]
         Level::Neon => super::neon::run(work),
