@@ -73,17 +73,13 @@ impl Matrix<'_> {
 /// `x` is `[rows, width]`, `weight` `[out_width, width]`, `bias` `[out_width]`, `out`
 /// `[rows, out_width]`, with `rows = x.len() / width`. Accumulation is in f32. Under bf16 weights
 /// the elements of `x` are rounded to bf16 first, at every level; under others they are not.
-/// bf16 dot products of the processor take subnormal numbers as zero. Under blocks each 32 elements
+/// bf16 products of the processor take subnormal numbers as zero. Under blocks each 32 elements
 /// of `x` are rounded to integers from -127 to 127 times a scale, and rows must be whole blocks.
 ///
 /// # Panics
 /// If the lengths do not fit.
 pub fn linear(x: &[f32], weight: Matrix<'_>, bias: Option<&[f32]>, width: usize, out: &mut [f32]) {
-    let (rows, out_width) = (x.len() / width, weight.len() / width);
-    assert_eq!(x.len(), rows * width, "input of rows of {width}");
-    assert_eq!(weight.len(), out_width * width, "weights of rows of {width}");
-    assert_eq!(out.len(), rows * out_width, "output of {rows} rows of {out_width}");
-    assert!(bias.is_none_or(|bias| bias.len() == out_width), "bias of {out_width}");
+    check(x.len(), weight.len(), bias, width, out);
     if out.is_empty() {
         return;
     }
@@ -129,6 +125,25 @@ pub fn linear(x: &[f32], weight: Matrix<'_>, bias: Option<&[f32]>, width: usize,
             );
         }
     }
+}
+
+/// Returns the rows of so many inputs and the width of the output of so many weights.
+///
+/// # Panics
+/// If the lengths do not fit.
+fn check(
+    inputs: usize,
+    weights: usize,
+    bias: Option<&[f32]>,
+    width: usize,
+    out: &[f32],
+) -> (usize, usize) {
+    let (rows, out_width) = (inputs / width, weights / width);
+    assert_eq!(inputs, rows * width, "input of rows of {width}");
+    assert_eq!(weights, out_width * width, "weights of rows of {width}");
+    assert_eq!(out.len(), rows * out_width, "output of {rows} rows of {out_width}");
+    assert!(bias.is_none_or(|bias| bias.len() == out_width), "bias of {out_width}");
+    (rows, out_width)
 }
 
 /// Returns the distance of copied rows of `x`.

@@ -1,6 +1,6 @@
 //! The linear layer by packed panels, for many rows.
 
-use super::{Matrix, linear, round_to_bf16};
+use super::{Matrix, check, linear, round_to_bf16};
 #[cfg(target_arch = "x86_64")]
 use crate::Level;
 #[cfg(target_arch = "x86_64")]
@@ -33,8 +33,7 @@ pub fn linear_packed(
         Matrix::F16(weight) => run((x, width), weight, bias, out),
         #[cfg(target_arch = "x86_64")]
         Matrix::Blocks(blocks) if Level::current() == Level::Amx => {
-            let rows = x.len() / width;
-            let out_width = check((rows, blocks.len(), width), (x.len(), bias), out);
+            let (_, out_width) = check(x.len(), blocks.len(), bias, width, out);
             if !out.is_empty() {
                 begin(out, out_width, bias);
                 let x = round_to_bf16(x);
@@ -53,8 +52,7 @@ pub(super) fn run<A: Element, B: Element>(
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
-    let rows = x.len() / width;
-    let out_width = check((rows, weight.len(), width), (x.len(), bias), out);
+    let (rows, out_width) = check(x.len(), weight.len(), bias, width, out);
     if out.is_empty() {
         return;
     }
@@ -68,23 +66,6 @@ pub(super) fn run<A: Element, B: Element>(
     };
     // SAFETY: `out` is borrowed mutably for all of it.
     unsafe { product.run() }
-}
-
-/// Returns the width of the output.
-///
-/// # Panics
-/// If the lengths do not fit.
-fn check(
-    (rows, weights, width): (usize, usize, usize),
-    (inputs, bias): (usize, Option<&[f32]>),
-    out: &[f32],
-) -> usize {
-    let out_width = weights / width;
-    assert_eq!(inputs, rows * width, "input of rows of {width}");
-    assert_eq!(weights, out_width * width, "weights of rows of {width}");
-    assert_eq!(out.len(), rows * out_width, "output of {rows} rows of {out_width}");
-    assert!(bias.is_none_or(|bias| bias.len() == out_width), "bias of {out_width}");
-    out_width
 }
 
 /// Writes the bias to every row of the output if there is one.

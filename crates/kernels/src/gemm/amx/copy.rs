@@ -1,15 +1,12 @@
 //! Copies of what cannot be read as it lies.
 
-use std::arch::x86_64::{
-    _mm256_maskz_loadu_epi16, _mm512_cvtepu16_epi32, _mm512_maskz_loadu_epi16, _mm512_or_si512,
-    _mm512_setzero_si512, _mm512_slli_epi32, _mm512_storeu_si512,
-};
+use std::arch::x86_64::{_mm512_maskz_loadu_epi16, _mm512_setzero_si512, _mm512_storeu_si512};
 use std::ops::Range;
 
 use half::bf16;
 
 use super::super::View;
-use super::bits;
+use super::super::pairs::lines::{Lines, pairs_side_by_side};
 use super::unit::{BLOCK, SIDE, STEP};
 use crate::simd::x86::transpose_sixteen;
 
@@ -31,9 +28,12 @@ pub(super) fn copy_lines(
     let stride = stride_of(depth.len());
     let to = &mut to[..BLOCK * stride];
     if read.strides.1 != 1 {
+        let steps = depth.len().div_ceil(STEP);
+        let count = lines.len();
+        let lines = Lines::of_rows(*read, lines, depth);
         for (half, to) in to.chunks_exact_mut(SIDE * stride).enumerate() {
-            let start = lines.end.min(lines.start + half * SIDE);
-            transpose_lines(read, start..lines.end.min(start + SIDE), depth.clone(), to);
+            let start = count.min(half * SIDE);
+            transpose_lines((&lines, start..count.min(start + SIDE)), steps, to, stride);
         }
         return;
     }
@@ -60,26 +60,15 @@ pub(super) fn copy_lines(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn transpose_lines(
-    read: &View<'_, bf16>,
-    lines: Range<usize>,
-    depth: Range<usize>,
+    (lines, some): (&Lines<'_>, Range<usize>),
+    steps: usize,
     to: &mut [f32],
+    stride: usize,
 ) {
-    let mask = bits(lines.len());
-    let load = |k: usize| {
-        if k >= depth.end || lines.is_empty() {
-            return _mm512_setzero_si512();
-        }
-        let from = &read.data[k * read.strides.1 + lines.start..][..lines.len()];
-        // SAFETY: the mask has a bit for each element, and others are not touched.
-        _mm512_cvtepu16_epi32(unsafe { _mm256_maskz_loadu_epi16(mask, from.as_ptr().cast()) })
-    };
-    let stride = stride_of(depth.len());
-    for step in 0..depth.len().div_ceil(STEP) {
+    for step in 0..steps {
         let mut square = [_mm512_setzero_si512(); SIDE];
         for (i, pairs) in square.iter_mut().enumerate() {
-            let k = depth.start + step * STEP + 2 * i;
-            *pairs = _mm512_or_si512(load(k), _mm512_slli_epi32::<16>(load(k + 1)));
+            *pairs = pairs_side_by_side(lines, &some, step * SIDE + i);
         }
         transpose_sixteen(&mut square);
         for (line, to) in square.into_iter().zip(to.chunks_exact_mut(stride)) {

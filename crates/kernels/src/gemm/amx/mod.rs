@@ -2,8 +2,8 @@
 //!
 //! One matrix is packed once, by all threads, 32 of its lines to a panel; the other is read as it lies
 //! wherever its elements follow each other in the depth, 32 of its lines at a time, which meet one
-//! panel after the other. Both come from the second cache as fast as the unit takes them; asking memory
-//! for what is next takes more time than it saves.
+//! panel after the other. Both come from the second cache; asking memory for what is next takes more time
+//! than it saves.
 //!
 //! Every element is summed step by step over the whole depth, from what is there or from zero, however
 //! the product is cut: it depends on its own row and column and on nothing else.
@@ -71,14 +71,14 @@ impl Tiles<'_> {
 
 /// `x weight^T`, where the weights are in blocks, each of which is rounded to bf16. The processor must have
 /// the instructions of [`Level::Amx`](crate::Level).
-pub(in crate::gemm) struct TilesOfBlocks<'a> {
+pub(super) struct TilesOfBlocks<'a> {
     /// `// [rows, width]`
-    pub(in crate::gemm) x: &'a [bf16],
+    pub(super) x: &'a [bf16],
     /// `// [out_width, width]`
-    pub(in crate::gemm) weight: Blocks<'a>,
-    pub(in crate::gemm) width: usize,
-    pub(in crate::gemm) target: Target,
-    pub(in crate::gemm) accumulate: bool,
+    pub(super) weight: Blocks<'a>,
+    pub(super) width: usize,
+    pub(super) target: Target,
+    pub(super) accumulate: bool,
 }
 
 impl TilesOfBlocks<'_> {
@@ -86,7 +86,7 @@ impl TilesOfBlocks<'_> {
     ///
     /// # Safety
     /// As for [`Tiles::run`].
-    pub(in crate::gemm) unsafe fn run(self) {
+    pub(super) unsafe fn run(self) {
         let Self { x, weight, width, target, accumulate } = self;
         let counts = (weight.len() / width, x.len() / width);
         let packed = View { data: x, strides: (width, 1) };

@@ -34,7 +34,7 @@ impl<'a> Lines<'a> {
     }
 
     #[inline(always)]
-    pub(in crate::gemm) fn of_columns(
+    pub(super) fn of_columns(
         b: View<'a, bf16>,
         columns: Range<usize>,
         depth: Range<usize>,
@@ -134,6 +134,19 @@ fn pack_square(lines: &Lines<'_>, (line, k): (usize, usize), to: &mut [f32], wid
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn pack_strided(lines: &Lines<'_>, some: Range<usize>, to: &mut [f32], width: usize) {
+    for k in 0..lines.depth.div_ceil(2) {
+        put_lane_pairs(pairs_side_by_side(lines, &some, k), &mut to[k * width..]);
+    }
+}
+
+/// Returns pair `k` of at most sixteen lines that lie side by side, zeros where there are none.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(in crate::gemm) fn pairs_side_by_side(
+    lines: &Lines<'_>,
+    some: &Range<usize>,
+    k: usize,
+) -> __m512i {
     let mask = u16::MAX.checked_shr((LANES - some.len()) as u32).unwrap_or(0);
     let load = |k: usize| {
         if k >= lines.depth || some.is_empty() {
@@ -143,11 +156,7 @@ fn pack_strided(lines: &Lines<'_>, some: Range<usize>, to: &mut [f32], width: us
         // SAFETY: the mask has a bit for each element, and others are not touched.
         _mm512_cvtepu16_epi32(unsafe { _mm256_maskz_loadu_epi16(mask, from.as_ptr().cast()) })
     };
-    for k in 0..lines.depth.div_ceil(2) {
-        let (first, second) = (load(2 * k), load(2 * k + 1));
-        let pairs = _mm512_or_si512(first, _mm512_slli_epi32::<16>(second));
-        put_lane_pairs(pairs, &mut to[k * width..]);
-    }
+    _mm512_or_si512(load(2 * k), _mm512_slli_epi32::<16>(load(2 * k + 1)))
 }
 
 /// Writes sixteen pairs.
