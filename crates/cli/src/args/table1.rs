@@ -43,6 +43,9 @@ pub(crate) struct Table1Args {
     /// The world to train and test on; made in --output if left out
     #[arg(long, value_name = "DIR")]
     pub(crate) world: Option<PathBuf>,
+    /// The folder of the world whose benchmarks are asked, such as `counting/test`
+    #[arg(long, value_name = "FOLDER", default_value = "test")]
+    pub(crate) tests: PathBuf,
     /// How large a world is made
     #[arg(long, value_enum, default_value_t = WorldSize::Full, conflicts_with = "world")]
     pub(crate) world_size: WorldSize,

@@ -116,6 +116,11 @@ impl Work<'_> {
         self.args.world.clone().unwrap_or_else(|| self.args.output.join("world"))
     }
 
+    /// The benchmarks that are asked.
+    fn tests(&self) -> PathBuf {
+        self.world().join(&self.args.tests)
+    }
+
     fn start_of(&self, seed: u64) -> PathBuf {
         self.args.output.join("start").join(format!("seed-{seed}"))
     }
@@ -148,7 +153,8 @@ impl Work<'_> {
             let spinner = progress::spinner("drawing the world");
             let world = self.world().display().to_string();
             let fixed = ["miniature", "--output", &world, "--size", size, "--seed", WORLD_SEED];
-            let line = words(fixed.iter().chain(&["--image-size", PICTURE]));
+            let mut line = words(fixed.iter().chain(&["--image-size", PICTURE]));
+            line.extend(["--only".to_owned(), self.folders()?.join(",")]);
             call(&line, &self.args.output.join("world.log"), &self.cancel)?;
             spinner.finish_and_clear();
         }
@@ -162,6 +168,18 @@ impl Work<'_> {
             start::write(&self.start_of(seed), seed, &source, options)?;
         }
         Ok(())
+    }
+
+    /// Returns the folders of the world that are read: a whole world takes twice the time.
+    fn folders(&self) -> Result<Vec<String>> {
+        let mut folders = self.rows.iter().map(Row::folders).collect::<Result<Vec<_>>>()?.concat();
+        if self.args.connector == ConnectorStart::Trained {
+            folders.extend(rows::connector(self.args)?.folders()?);
+        }
+        folders.extend(rows::folder_of(&self.args.tests));
+        folders.sort();
+        folders.dedup();
+        Ok(folders)
     }
 
     /// Trains the connector, if that is not done yet, and returns its run.
@@ -211,7 +229,7 @@ impl Work<'_> {
             let (policy, text_first) = row.asked()?;
             let ask = self.ask(&cell, (&policy, text_first), ASKED);
             cell.part("eval", |log| {
-                call(&words(ask.iter().chain(&["POPE".to_owned()])), log, &self.cancel)
+                call(&words(ask.iter().chain(&[self.shortest()?])), log, &self.cancel)
             })
         })?;
         let measured = self.measured(row, &cell(0))?;
@@ -230,9 +248,19 @@ impl Work<'_> {
         Plan::make(self.args, self.rows, (processes, sizes), measured)
     }
 
+    /// Returns the benchmark to measure answers with: POPE's are the shortest.
+    fn shortest(&self) -> Result<String> {
+        let found = eval::catalog(&self.tests()).into_iter().filter(|found| found.path.is_some());
+        let names: Vec<String> = found.map(|found| found.name).collect();
+        let first = names.iter().find(|name| *name == "POPE").or(names.first());
+        first
+            .cloned()
+            .with_context(|| format!("`{}` holds no benchmark to ask", self.tests().display()))
+    }
+
     /// Counts the questions that every model is asked.
     fn num_questions(&self) -> Result<usize> {
-        let found = eval::catalog(&self.world().join("test"));
+        let found = eval::catalog(&self.tests());
         let paths = found.into_iter().filter_map(|found| found.path);
         paths
             .map(|path| {
@@ -375,7 +403,7 @@ impl Work<'_> {
     fn ask(&self, cell: &Cell, (policy, text_first): (&str, bool), limit: usize) -> Vec<String> {
         let path = |path: &Path| path.display().to_string();
         let mut line = words(["eval", "--model", &path(&cell.trained())]);
-        line.extend(words(["--data", &path(&self.world().join("test"))]));
+        line.extend(words(["--data", &path(&self.tests())]));
         line.extend(words(["--output", &path(&cell.answers()), "--limit", &limit.to_string()]));
         line.extend(words(["--attention", policy, "--max-new-tokens", MAX_NEW_TOKENS]));
         line.extend(words(["--original-images", "--wrong", "20"]));

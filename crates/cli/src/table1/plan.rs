@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -86,6 +86,9 @@ pub(super) struct Plan {
     pub(super) encoder: String,
     pub(super) connector: ConnectorStart,
     pub(super) scatter: bool,
+    /// The folder of the world whose benchmarks are asked.
+    #[serde(default = "the_worlds")]
+    pub(super) tests: PathBuf,
     pub(super) sets: Vec<String>,
     pub(super) layers: usize,
     pub(super) vision_tokens: usize,
@@ -131,6 +134,7 @@ impl Plan {
             encoder: args.encoder.clone(),
             connector: args.connector,
             scatter: args.scatter,
+            tests: args.tests.clone(),
             sets: args.sets.clone(),
             layers: sizes.layers,
             vision_tokens: sizes.vision_tokens,
@@ -169,6 +173,7 @@ impl Plan {
             ("encoder", self.encoder.clone(), args.encoder.clone()),
             ("connector", shown(self.connector), shown(args.connector)),
             ("scatter", self.scatter.to_string(), args.scatter.to_string()),
+            ("tests", self.tests.display().to_string(), args.tests.display().to_string()),
             ("set", self.sets.join(" "), args.sets.join(" ")),
             (
                 "rows",
@@ -219,6 +224,9 @@ impl Plan {
             add(format!("--vision-tokens {}", self.vision_tokens));
         }
         add(format!("--layers {layers} --questions {questions} --pictures {pictures}"));
+        if self.tests != the_worlds() {
+            add(format!("--tests {}", self.tests.display()));
+        }
         self.sets.iter().for_each(|set| add(format!("--set {set}")));
         let rows: Vec<&str> = self.rows.iter().map(|row| row.name.as_str()).collect();
         if !rows.iter().copied().eq(of_paper()) {
@@ -258,6 +266,11 @@ impl Plan {
         }
         out
     }
+}
+
+/// Returns the folder of the world's own benchmarks.
+fn the_worlds() -> PathBuf {
+    "test".into()
 }
 
 /// Returns the share of the recipes' steps that fits into the hours.

@@ -1,6 +1,6 @@
 //! The rows of the table: recipes, those of the paper's rows in the program.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use anyhow::{Context, Result};
 use train::data::SegmentOrder;
@@ -82,6 +82,21 @@ impl Row {
     /// If the recipe lacks something.
     pub(super) fn phases(&self) -> Result<Vec<Phase>> {
         Ok(self.recipe.resolve()?.1)
+    }
+
+    /// Returns the folders of the world that it reads.
+    ///
+    /// # Errors
+    /// If the recipe lacks something.
+    pub(super) fn folders(&self) -> Result<Vec<String>> {
+        let mut folders = Vec::new();
+        for data in self.phases()?.iter().flat_map(|phase| &phase.data) {
+            let files = data.files.iter().chain(&data.images);
+            let paths = data.shards.iter().map(Path::new).chain(files.map(|path| path.as_path()));
+            let inside = paths.filter_map(|path| path.strip_prefix(WORLD).ok());
+            folders.extend(inside.filter_map(folder_of));
+        }
+        Ok(folders)
     }
 
     /// Returns how many phases it begins with are those of another row too.
@@ -213,6 +228,14 @@ pub(super) struct RunOf<'a> {
     pub(super) world: &'a Path,
     /// The model that it starts with.
     pub(super) start: &'a Path,
+}
+
+/// Returns the first folder of a path that leads into the world.
+pub(super) fn folder_of(path: &Path) -> Option<String> {
+    match path.components().next()? {
+        Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+        _ => None,
+    }
 }
 
 /// Returns how many steps a share of them is.
@@ -347,6 +370,19 @@ mod tests {
         for (at, stretch) in all.iter().enumerate() {
             assert!(before(&rows, &all, *stretch).is_none_or(|first| all[..at].contains(&first)));
         }
+    }
+
+    #[test]
+    fn only_what_is_read_of_the_world_is_drawn() {
+        let mut folders: Vec<String> =
+            paper().iter().flat_map(|row| row.folders().unwrap()).collect();
+        folders.sort();
+        folders.dedup();
+        let expected =
+            ["aokvqa", "coco", "gqa", "kale", "lessons", "llava", "ocr", "ocrvqa", "vqa", "vsr"];
+        assert_eq!(folders, expected);
+        assert_eq!(folder_of(Path::new("counting/test")).as_deref(), Some("counting"));
+        assert_eq!(folder_of(Path::new("/elsewhere")), None);
     }
 
     #[test]

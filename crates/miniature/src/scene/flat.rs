@@ -16,6 +16,8 @@ const TRIES: usize = 60;
 const RADII: [(Extent, f32); 2] = [(Extent::Small, 0.105), (Extent::Large, 0.175)];
 /// In how many of a hundred pictures there is what is new.
 const OFTEN: usize = 65;
+/// How many kinds and how many colours the things of a crowd share.
+const SHARED: usize = 3;
 /// What several objects share.
 #[derive(Clone, Copy)]
 struct Look {
@@ -30,8 +32,38 @@ pub(super) fn make(stream: &mut Stream, new: Option<Kind>) -> Scene {
     let backdrop =
         [Backdrop::Plain, Backdrop::Plain, Backdrop::Meadow, Backdrop::Beach, Backdrop::Paper]
             [stream.below(5)];
+    let looks = looks(stream, new);
+    placed(backdrop, looks, stream)
+}
+
+/// Makes a scene of many small things. Few kinds and few colours are shared among them, so that a
+/// kind or a colour alone says little of what is asked for; one of them has a kind of its own.
+pub(super) fn make_crowd(stream: &mut Stream) -> Scene {
+    let backdrop = stream.pick(&[Backdrop::Plain, Backdrop::Paper]);
+    let (mut kinds, mut colors) = (Kind::FLAT, Color::ALL);
+    stream.shuffle(&mut kinds);
+    stream.shuffle(&mut colors);
+    let look = |kind, color| Look { kind, color, extent: Extent::Small, texture: Texture::Plain };
+    let color = colors[stream.below(SHARED)];
+    let mut looks = vec![look(kinds[SHARED], color)];
+    looks.extend(vec![look(kinds[0], colors[0]); stream.below(5)]);
+    for _ in 0..2 + stream.below(3) {
+        // Something else of the same kind or of the same colour, most of the time.
+        let other = 1 + stream.below(SHARED - 1);
+        looks.push(match stream.below(5) {
+            0 | 1 => look(kinds[0], colors[other]),
+            2 | 3 => look(kinds[other], colors[0]),
+            _ => look(kinds[other], colors[1 + stream.below(SHARED - 1)]),
+        });
+    }
+    stream.shuffle(&mut looks);
+    placed(backdrop, looks, stream)
+}
+
+/// Puts things into a scene, as far as there is room.
+fn placed(backdrop: Backdrop, looks: Vec<Look>, stream: &mut Stream) -> Scene {
     let mut objects: Vec<Object> = Vec::new();
-    for look in looks(stream, new) {
+    for look in looks {
         let on_ground =
             look.kind.stands() && matches!(backdrop, Backdrop::Meadow | Backdrop::Beach);
         let least = if on_ground { GROUND } else { MARGIN };

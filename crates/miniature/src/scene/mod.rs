@@ -199,6 +199,11 @@ impl Scene {
         Self::first(split, seed, place, |stream| flat::make(stream, Some(kind)))
     }
 
+    /// Makes a flat scene of small things that share few kinds and few colours.
+    pub(crate) fn crowd(split: Split, seed: u64, place: (u64, u64)) -> Self {
+        Self::first(split, seed, place, flat::make_crowd)
+    }
+
     /// Returns the first scene of a place that is in a split.
     fn first(
         split: Split,

@@ -57,7 +57,7 @@ impl Pool {
 }
 
 /// Keys that sort like the numbers they stand for.
-fn key(index: usize) -> String {
+pub(super) fn key(index: usize) -> String {
     format!("{:08}", 10_000_000 + index)
 }
 
@@ -173,7 +173,9 @@ pub(super) fn jobs(config: &WorldConfig) -> Result<Vec<Job<'_>>, Error> {
         }
     }
     for pool in Pool::ALL {
-        jobs.push(truth(pool, config));
+        let path = PathBuf::from(format!("truth/{}.jsonl", format!("{pool:?}").to_lowercase()));
+        let scene = move |index| pool.scene(config.seed, index);
+        jobs.push(truth(path, config, (move |index| pool.picture(index), scene)));
         for index in 0..num_pictures {
             let path = PathBuf::from(pool.picture(index));
             let counts = Counts { pictures: 1, ..Counts::default() };
@@ -187,15 +189,20 @@ pub(super) fn jobs(config: &WorldConfig) -> Result<Vec<Job<'_>>, Error> {
     Ok(jobs)
 }
 
-/// Returns the file with everything that is true about the pictures of a pool.
-fn truth(pool: Pool, config: &WorldConfig) -> Job<'_> {
-    let path = PathBuf::from(format!("truth/{}.jsonl", format!("{pool:?}").to_lowercase()));
+/// Returns the file with everything that is true about pictures: what they are called, and their
+/// scenes.
+pub(super) fn truth<'a>(
+    path: PathBuf,
+    config: &'a WorldConfig,
+    (picture, scene): (
+        impl Fn(usize) -> String + Send + Sync + 'a,
+        impl Fn(usize) -> Scene + Send + Sync + 'a,
+    ),
+) -> Job<'a> {
     let name = path.clone();
     let make = move || {
-        let line = |index: usize| {
-            let truth = Truth { file: pool.picture(index), scene: pool.scene(config.seed, index) };
-            encode_json(&name, &truth)
-        };
+        let line =
+            |index: usize| encode_json(&name, &Truth { file: picture(index), scene: scene(index) });
         let num_pictures = config.size.num_pictures();
         let lines: Vec<Vec<u8>> =
             (0..num_pictures).into_par_iter().map(line).collect::<Result<_, Error>>()?;

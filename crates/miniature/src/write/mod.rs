@@ -1,6 +1,7 @@
 //! Writing a world: every picture, shard and annotation file.
 
 mod benchmarks;
+mod counting;
 mod cv_bench;
 mod files;
 mod instruct;
@@ -132,6 +133,7 @@ pub fn generate(config: &WorldConfig, observer: &dyn Observer) -> Result<Summary
     jobs.extend(cv_bench::jobs(config));
     jobs.push(text::job(config));
     jobs.extend(rockets::jobs(config));
+    jobs.extend(counting::jobs(config));
     let folder = |path: &Path| name(path).split('/').next().unwrap_or_default().to_owned();
     for wanted in &config.only {
         if !jobs.iter().any(|job| folder(&job.path) == *wanted) {
@@ -142,7 +144,7 @@ pub fn generate(config: &WorldConfig, observer: &dyn Observer) -> Result<Summary
         }
     }
     jobs.retain(|job| match (folder(&job.path), config.only.as_slice()) {
-        (folder, []) => folder != rockets::FOLDER,
+        (folder, []) => ![rockets::FOLDER, counting::FOLDER].contains(&folder.as_str()),
         (folder, only) => only.contains(&folder),
     });
     observer.begin(jobs.len());

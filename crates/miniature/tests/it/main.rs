@@ -1,5 +1,6 @@
 //! Tests of the world through its public interface.
 
+mod counting;
 mod files;
 mod oracle;
 mod rockets;

@@ -20,6 +20,10 @@ pub(crate) fn answer(scene: &Value, question: &str) -> Result<String, String> {
     if text == "How many boxes are there in the diagram" {
         return Ok(list(&scene["diagram"], "boxes").len().to_string());
     }
+    if let Some(words) = text.strip_prefix("How many objects have the color of the ") {
+        let color = word(one(scene, words)?, "color");
+        return Ok(fitting(scene, &format!("{color} object")).len().to_string());
+    }
     if let Some(words) = middle(&text, "How many ", " are there") {
         return Ok(fitting(scene, words).len().to_string());
     }

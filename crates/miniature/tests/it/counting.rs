@@ -1,0 +1,60 @@
+//! A folder of questions that take a look at every thing.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use miniature::{Size, WorldConfig, generate};
+use serde_json::Value;
+
+use crate::files::{Nobody, json};
+use crate::oracle;
+
+#[test]
+fn a_folder_to_count_in_is_written_only_if_it_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = WorldConfig {
+        output: folder.path().to_owned(),
+        seed: 1,
+        size: Size::Tiny,
+        image_size: 48,
+        only: vec!["counting".to_owned()],
+    };
+    let summary = generate(&config, &Nobody).expect("it can be written");
+    assert_eq!((summary.pictures, summary.examples, summary.tests), (24, 144, 36));
+    let table = "counting/test/MMVet_counting.tsv";
+    let (questions, truth) = ("counting/train_balanced_questions.json", "counting/truth.jsonl");
+    assert_eq!(summary.files, [table, questions, truth]);
+
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("a file");
+    let truths: Vec<Value> = read(truth).lines().map(json).collect();
+    let records = json(&read(questions));
+    let records = records.as_object().expect("GQA's records");
+    assert_eq!(records.len(), 144);
+    let mut answers: BTreeMap<&str, usize> = BTreeMap::new();
+    for record in records.values() {
+        let image = format!("counting/images/{}.jpg", record["imageId"].as_str().expect("a name"));
+        assert!(folder.path().join(&image).is_file(), "{image}");
+        let truth = truths.iter().find(|truth| truth["file"] == *image).expect("the truth");
+        let said = |name: &str| record[name].as_str().expect("text");
+        let found = oracle::answer(&truth["scene"], said("question"));
+        assert_eq!(found.as_deref(), Ok(said("answer")), "{record}");
+        *answers.entry(said("answer")).or_default() += 1;
+    }
+    // No answer is right without a look at the picture more than half of the time.
+    assert!(answers.len() > 4 && answers.values().all(|num| *num < 72), "{answers:?}");
+
+    let text = read(table);
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("index\timage\tquestion\tanswer\tcategory"));
+    let mut categories: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in lines {
+        let cells: Vec<&str> = line.split('\t').collect();
+        let [index, image, question, answer, category] = cells[..] else { panic!("{line}") };
+        *categories.entry(category).or_default() += 1;
+        assert!(question.starts_with("How many ") && answer.parse::<u8>().is_ok(), "{line}");
+        let first = index.parse::<usize>().expect("a number") / 10 * 10;
+        assert!(image.len() > 100 || image == first.to_string(), "{index} has {image}");
+    }
+    let expected = ["one mark", "the color of another", "two marks"];
+    assert_eq!(categories, expected.map(|name| (name, 12)).into());
+}
