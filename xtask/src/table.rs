@@ -9,16 +9,14 @@ use anyhow::{Context, Result, ensure};
 use crate::miniature;
 use crate::workspace::{self, Workspace, cargo, read};
 
-/// Where the logs are: each archive holds a folder of its name, a run of `aki table1`.
+/// Where the logs are: each archive holds a folder of its name, a run of `aki table1`. A name without a
+/// hyphen has a report; what is called `NAME-more` stands beside NAME in it.
 const LOGS: &str = "docs/table1";
 const ENDING: &str = ".tar.xz";
-/// The run of all rows, which the others stand beside.
+/// The run of all rows.
 const MAIN: &str = "table1";
-/// What is made of it, and where the documentation has it.
-const MADE: [(&str, &str); 2] =
-    [("table1.md", "docs/src/table1-report.md"), ("table1.html", "docs/table1/table1.html")];
 
-/// Makes the report and compares it.
+/// Makes the reports and compares them.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let names = names(&workspace.path(LOGS))?;
     ensure!(names.iter().any(|name| name == MAIN), "{LOGS} has no {MAIN}{ENDING}");
@@ -35,25 +33,32 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         tar.arg("-xJf").arg(workspace.path(&format!("{LOGS}/{name}{ENDING}"))).arg("-C").arg(&runs);
         workspace::run(tar)?;
     }
+    for name in names.iter().filter(|name| !name.contains('-')) {
+        report(workspace, &scratch, (name, &names))?;
+    }
+    println!("the reports are what the logs of {} say", names.join(", "));
+    Ok(())
+}
+
+/// Makes one report and compares it.
+fn report(workspace: &Workspace, scratch: &Path, (name, all): (&str, &[String])) -> Result<()> {
     let folder = |name: &str| format!("runs/{name}");
     let mut report = workspace.command(&miniature::binary(workspace)?.display().to_string());
-    report.args(["table1", "--report", "--output", &folder(MAIN)]).current_dir(&scratch);
+    report.args(["table1", "--report", "--output", &folder(name)]).current_dir(scratch);
+    let begins = format!("{name}-");
     let others: Vec<String> =
-        names.iter().filter(|name| *name != MAIN).map(|name| folder(name)).collect();
+        all.iter().filter(|other| other.starts_with(&begins)).map(|other| folder(other)).collect();
     if !others.is_empty() {
         report.arg("--beside").args(&others);
     }
     workspace::run(report)?;
-    let made = runs.join(MAIN);
-    for (name, page) in MADE {
-        same(&made.join(name), &workspace.path(page))?;
-    }
-    let images = made.join("images");
-    for image in files(&images)? {
+    let made = scratch.join(folder(name));
+    same(&made.join("table1.md"), &workspace.path(&format!("docs/src/{name}-report.md")))?;
+    same(&made.join("table1.html"), &workspace.path(&format!("{LOGS}/{name}.html")))?;
+    for image in files(&made.join("images"))? {
         let name = image.file_name().unwrap_or_default().to_string_lossy().into_owned();
         same(&image, &workspace.path(&format!("docs/src/images/{name}")))?;
     }
-    println!("the report is what the logs of {} say", names.join(", "));
     Ok(())
 }
 

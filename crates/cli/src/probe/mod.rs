@@ -1,9 +1,11 @@
 //! `aki probe`: how well the place and the looks of the thing that a question asks for can be read, by a linear
 //! rule, from the image's tokens in every layer.
 //!
-//! Pictures are of scenes that are kept for tests; the question never says what is read.
+//! Pictures are of scenes that are kept for tests; the question never says what is read. And whether a
+//! token alone knows that what it lies on is counted.
 
 mod ridge;
+mod tokens;
 
 use std::fmt::Write;
 use std::fs;
@@ -47,6 +49,10 @@ pub(crate) struct Layer {
     pub(crate) asked: Read,
     /// What can be read of another thing in the picture.
     pub(crate) other: Read,
+    /// How well a token alone says whether what it lies on is counted: the area under the curve of hits
+    /// and false alarms, 0.5 by guessing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) counted: Option<f64>,
 }
 
 /// What can be read of a thing.
@@ -95,8 +101,8 @@ pub(crate) fn run(args: &ProbeArgs, environment: &Environment) -> Result<()> {
 /// Writes down what was found.
 fn table(probe: &Probe) -> String {
     let mut text = format!(
-        "learned from {} pictures, tested on {}; of 100\n\n{:<10}{:>24}{:>24}\n{:<10}",
-        probe.learned, probe.tested, "", "what is asked for", "another thing", "layer"
+        "learned from {} pictures, tested on {}; of 100\n\n{:<10}{:>24}{:>24}{:>10}\n{:<10}",
+        probe.learned, probe.tested, "", "what is asked for", "another thing", "a token", "layer"
     );
     let head = format!("{:>8}{:>8}{:>8}", "colour", "size", "place");
     let line = |read: &Read| {
@@ -104,11 +110,15 @@ fn table(probe: &Probe) -> String {
         format!("{:>8.1}{:>8.1}{:>8.1}", 100.0 * color, 100.0 * size, 100.0 * place)
     };
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "{head}{head}");
+    let _ = writeln!(text, "{head}{head}{:>10}", "counted");
+    let counted =
+        |of: Option<f64>| of.map_or_else(String::new, |of| format!("{:>10.1}", 100.0 * of));
     for layer in &probe.layers {
-        let _ = writeln!(text, "{:<10}{}{}", layer.name, line(&layer.asked), line(&layer.other));
+        let (asked, other) = (line(&layer.asked), line(&layer.other));
+        let _ = writeln!(text, "{:<10}{asked}{other}{}", layer.name, counted(layer.counted));
     }
-    let _ = writeln!(text, "{:<10}{}{}", "guessing", line(&probe.chance), line(&probe.chance));
+    let (chance, guessing) = (line(&probe.chance), counted(Some(0.5)));
+    let _ = writeln!(text, "{:<10}{chance}{chance}{guessing}", "guessing");
     text
 }
 
@@ -154,7 +164,9 @@ fn probe(runtime: &Runtime, asking: Asking) -> Result<Probe> {
     let cases = cases(learned + learned.div_ceil(4));
     let mut layers: Vec<(String, Vec<Vec<f32>>)> = Vec::new();
     for case in &cases {
-        for (at, (name, row)) in features(runtime, case, asking)?.into_iter().enumerate() {
+        let question = format!("What color is the {}?", case.asked.kind.word());
+        let found = features(runtime, (&case.scene, &question), asking)?;
+        for (at, (name, row)) in found.into_iter().enumerate() {
             if at == layers.len() {
                 layers.push((name, Vec::with_capacity(cases.len())));
             }
@@ -163,27 +175,30 @@ fn probe(runtime: &Runtime, asking: Asking) -> Result<Probe> {
     }
     let asked: Vec<&Object> = cases.iter().map(|case| &case.asked).collect();
     let other: Vec<&Object> = cases.iter().map(|case| &case.other).collect();
-    let read = |(name, rows): (String, Vec<Vec<f32>>)| {
-        let mut rows = rows;
+    let counted = tokens::probe(runtime, asking)?;
+    let read = |((name, mut rows), counted): ((String, Vec<Vec<f32>>), f64)| {
         center(&mut rows, learned);
         let (seen, kept) = rows.split_at(learned);
         let inner = Inner { seen: products(seen, seen), kept: products(kept, seen) };
-        Ok(Layer { name, asked: inner.read(&asked)?, other: inner.read(&other)? })
+        let (asked, other) = (inner.read(&asked)?, inner.read(&other)?);
+        Ok(Layer { name, asked, other, counted: Some(counted) })
     };
-    let layers = layers.into_iter().map(read).collect::<Result<_>>()?;
+    let layers = layers.into_iter().zip(counted).map(read).collect::<Result<_>>()?;
     Ok(Probe { learned, tested: cases.len() - learned, chance: chance(&asked, learned), layers })
 }
 
-/// Returns the image's tokens, one after the other, in every layer.
-fn features(runtime: &Runtime, case: &Case, asking: Asking) -> Result<Vec<(String, Vec<f32>)>> {
-    let drawn = case.scene.draw(PICTURE).into_raw();
+/// Returns the image's tokens, one after the other, in every layer, where a question is asked about a
+/// scene.
+fn features(
+    runtime: &Runtime,
+    (scene, question): (&Scene, &str),
+    asking: Asking,
+) -> Result<Vec<(String, Vec<f32>)>> {
+    let drawn = scene.draw(PICTURE).into_raw();
     let picture = RgbImage::new(PICTURE, PICTURE, drawn)
         .context("a picture has three values for every pixel")?;
     let vision = runtime.see(&picture)?;
-    let question = format!(
-        "Answer the question using a single word or phrase. What color is the {}?",
-        case.asked.kind.word()
-    );
+    let question = format!("Answer the question using a single word or phrase. {question}");
     // As in training.
     let content = if asking.text_first {
         vec![Part::Text(format!("{question}\n")), Part::Image]

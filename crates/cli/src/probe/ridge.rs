@@ -53,6 +53,30 @@ impl Ridge {
     }
 }
 
+/// Fits one target to many examples with few features, `(X' X + penalty) w = X' y`, where the penalty is
+/// a share of the mean of the diagonal; a target's mean has no part in the rule.
+///
+/// # Errors
+/// As for [`Ridge::fit`].
+pub(super) fn weights(rows: &[Vec<f32>], targets: &[f64], penalty: f64) -> Result<Vec<f64>> {
+    let width = rows.first().map_or(0, Vec::len);
+    let mean = targets.iter().sum::<f64>() / targets.len().max(1) as f64;
+    let column = |at: usize| -> Vec<f32> { rows.iter().map(|row| row[at]).collect() };
+    let columns: Vec<Vec<f32>> = (0..width).map(column).collect();
+    let mut matrix = products(&columns, &columns);
+    let trace: f64 = (0..width).map(|i| matrix[i * width + i]).sum();
+    for i in 0..width {
+        matrix[i * width + i] += penalty * trace / width as f64 + 1e-9;
+    }
+    cholesky(&mut matrix, width)?;
+    let with_target = |column: &Vec<f32>| {
+        column.iter().zip(targets).map(|(x, y)| f64::from(*x) * (y - mean)).sum()
+    };
+    let mut found: Vec<f64> = columns.iter().map(with_target).collect();
+    solve(&matrix, &mut found, (width, 1));
+    Ok(found)
+}
+
 /// Replaces the lower half of a symmetric matrix by its Cholesky factor.
 fn cholesky(matrix: &mut [f64], n: usize) -> Result<()> {
     for row in 0..n {

@@ -8,6 +8,7 @@ mod cells;
 mod kinds;
 mod page;
 mod plan;
+mod probes;
 mod report;
 mod results;
 mod rows;

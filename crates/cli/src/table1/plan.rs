@@ -195,6 +195,11 @@ impl Plan {
         Ok(())
     }
 
+    /// Returns whether the world's own benchmarks are asked.
+    pub(super) fn asks_the_worlds(&self) -> bool {
+        self.tests == the_worlds()
+    }
+
     /// Returns the steps of the longest phase.
     pub(super) fn longest(&self) -> u64 {
         let phases = self.rows.iter().flat_map(|row| &row.phases);
@@ -224,7 +229,7 @@ impl Plan {
             add(format!("--vision-tokens {}", self.vision_tokens));
         }
         add(format!("--layers {layers} --questions {questions} --pictures {pictures}"));
-        if self.tests != the_worlds() {
+        if !self.asks_the_worlds() {
             add(format!("--tests {}", self.tests.display()));
         }
         self.sets.iter().for_each(|set| add(format!("--set {set}")));

@@ -10,11 +10,11 @@ use eval::PAPER;
 use super::kinds::Kind;
 use super::page::{Block, Line, Scale, html, markdown, svg};
 use super::plan::Plan;
+use super::probes;
 use super::results::{Answer, Gain, Question, Results, RowResult, RunResult};
 use super::rows::BASELINE;
 use super::statistics::{Mean, mean};
 use crate::args::ConnectorStart;
-use crate::probe::{Probe, Read};
 
 /// The row that is explained.
 const EXPLAINED: &str = "mma";
@@ -38,7 +38,12 @@ const WORDS: [usize; 2] = [8, 14];
 pub(super) fn write(output: &Path, beside: &[Results]) -> Result<()> {
     let results = Results::read(output)?;
     let blocks = blocks(&results, output, beside);
-    let title = "Table 1 in miniature";
+    let title = if results.plan.asks_the_worlds() {
+        "Table 1 in miniature".to_owned()
+    } else {
+        format!("Table 1 in miniature, asked {}", results.plan.tests.display())
+    };
+    let title = title.as_str();
     let images = output.join("images");
     fs::create_dir_all(&images)
         .with_context(|| format!("cannot make directory `{}`", images.display()))?;
@@ -55,6 +60,8 @@ pub(super) fn write(output: &Path, beside: &[Results]) -> Result<()> {
 }
 
 fn blocks(results: &Results, output: &Path, beside: &[Results]) -> Vec<Block> {
+    // The figures of several reports may lie in one folder.
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
     let mut blocks = vec![introduction(results)];
     blocks.extend(table(results));
     blocks.extend(tests(results));
@@ -62,9 +69,9 @@ fn blocks(results: &Results, output: &Path, beside: &[Results]) -> Vec<Block> {
     blocks.extend(last_losses(results));
     blocks.extend(kinds(results));
     blocks.extend(lengths(results));
-    blocks.extend(probes(results));
+    blocks.extend(probes::blocks(results, &name));
     blocks.extend(sizes(results, beside));
-    blocks.extend(losses(results));
+    blocks.extend(losses(results, &name));
     blocks.extend(reproduce(results, output));
     blocks
 }
@@ -109,7 +116,7 @@ fn beginning(plan: &Plan) -> String {
 }
 
 /// Returns a mean with its interval.
-fn shown(mean: Option<Mean>) -> String {
+pub(super) fn shown(mean: Option<Mean>) -> String {
     match mean {
         None => String::new(),
         Some(Mean { mean, interval: None }) => format!("{mean:.1}"),
@@ -141,8 +148,14 @@ fn overall(row: &RowResult) -> Option<Mean> {
 }
 
 fn table(results: &Results) -> Vec<Block> {
+    // The world's own questions keep the paper's layout, others have the columns that they fill.
+    let is_there = |paper: &&eval::PaperScore| {
+        results.plan.asks_the_worlds()
+            || results.rows.iter().any(|row| row.mean(paper.column).is_some())
+    };
+    let columns: Vec<&eval::PaperScore> = PAPER.iter().filter(is_there).collect();
     let head = ["row", "seeds", "steps", "time"].into_iter();
-    let head = head.chain(PAPER.iter().map(|paper| paper.column)).chain(["mean"]);
+    let head = head.chain(columns.iter().map(|paper| paper.column)).chain(["mean"]);
     let seconds = |row: &RowResult| results.seconds(&row.row);
     let base = results.baseline().map(seconds).filter(|seconds| *seconds > 0.0);
     let line = |row: &RowResult| {
@@ -152,10 +165,10 @@ fn table(results: &Results) -> Vec<Block> {
         );
         let count = row.runs.len().to_string();
         let mut cells = vec![row.row.label.clone(), count, row.row.steps().to_string(), time];
-        let of_column = |paper: &eval::PaperScore| {
+        let of_column = |paper: &&eval::PaperScore| {
             row.mean(paper.column).map_or_else(|| "–".to_owned(), |mean| shown(Some(mean)))
         };
-        cells.extend(PAPER.iter().map(of_column));
+        cells.extend(columns.iter().map(of_column));
         cells.push(shown(overall(row)));
         cells
     };
@@ -400,76 +413,6 @@ fn lengths(results: &Results) -> Vec<Block> {
     ]
 }
 
-/// Returns the mean of a figure over the seeds of a row, in one layer.
-fn of_layer(row: &RowResult, layer: usize, figure: &dyn Fn(&Probe, usize) -> f64) -> Option<Mean> {
-    let probes = row.runs.iter().filter_map(|run| run.probe.as_ref());
-    let values: Vec<f64> = probes
-        .filter(|probe| layer < probe.layers.len())
-        .map(|probe| 100.0 * figure(probe, layer))
-        .collect();
-    mean(&values)
-}
-
-/// Takes a figure out of what was read.
-type FigureOf = fn(&Read) -> f64;
-
-fn probes(results: &Results) -> Vec<Block> {
-    let probes =
-        || results.rows.iter().flat_map(|row| &row.runs).filter_map(|run| run.probe.as_ref());
-    let Some(first) = probes().next() else { return Vec::new() };
-    let mut blocks = vec![
-        Block::Heading("What image tokens know of the thing that is asked for".to_owned()),
-        Block::Text(format!(
-            "A linear rule (ridge regression, its penalty chosen on a fifth of what is learned) from all image \
-             tokens of a layer to the thing that `What color is the star?` asks for, learned from {} \
-             pictures that are kept for tests and tested on {} others; and to another thing in the same \
-             picture. Always saying the most common is right in {:.0} % (colour) and {:.0} % (size); \
-             place is the explained share of the variance. `input` is what the connector makes, which \
-             no policy can change.",
-            first.learned,
-            first.tested,
-            100.0 * first.chance.color,
-            100.0 * first.chance.size,
-        )),
-    ];
-    let figures: [(&str, FigureOf); 3] =
-        [("colour", |read| read.color), ("place", |read| read.place), ("size", |read| read.size)];
-    let with_probes =
-        || results.rows.iter().filter(|row| row.runs.iter().any(|run| run.probe.is_some()));
-    for (name, figure) in figures {
-        let mut head = vec![format!("{name}, %")];
-        head.extend(first.layers.iter().map(|layer| layer.name.clone()));
-        let mut rows = Vec::new();
-        let mut lines: Vec<Line> = Vec::new();
-        for row in with_probes() {
-            let asked = |probe: &Probe, at: usize| figure(&probe.layers[at].asked);
-            let other = |probe: &Probe, at: usize| figure(&probe.layers[at].other);
-            let line = |figure: &dyn Fn(&Probe, usize) -> f64| -> Vec<Option<Mean>> {
-                (0..first.layers.len()).map(|layer| of_layer(row, layer, figure)).collect()
-            };
-            let (asked, other) = (line(&asked), line(&other));
-            let points = asked.iter().enumerate();
-            let points = points.filter_map(|(at, mean)| Some((at as f64, (*mean)?.mean)));
-            lines.push((row.row.label.clone(), points.collect()));
-            for (label, means) in [
-                (row.row.label.clone(), asked),
-                (format!("{}, another thing", row.row.label), other),
-            ] {
-                rows.push(std::iter::once(label).chain(means.into_iter().map(shown)).collect());
-            }
-        }
-        blocks.push(Block::Figure {
-            name: format!("table1-probe-{name}"),
-            x: "layer".to_owned(),
-            y: format!("{name} of the thing that is asked for, %"),
-            scale: Scale::Linear,
-            lines,
-        });
-        blocks.push(Block::Table { head, rows });
-    }
-    blocks
-}
-
 /// Shows gains beside those of models of other sizes, of the rows that these have.
 fn sizes(results: &Results, beside: &[Results]) -> Vec<Block> {
     if beside.is_empty() {
@@ -517,7 +460,7 @@ fn sizes(results: &Results, beside: &[Results]) -> Vec<Block> {
 }
 
 /// Draws the losses of every row, the mean over seeds, smoothed.
-fn losses(results: &Results) -> Vec<Block> {
+fn losses(results: &Results, name: &str) -> Vec<Block> {
     let lines: Vec<Line> = results
         .rows
         .iter()
@@ -541,7 +484,7 @@ fn losses(results: &Results) -> Vec<Block> {
     vec![
         Block::Heading("Learning curves".to_owned()),
         Block::Figure {
-            name: "table1-losses".to_owned(),
+            name: format!("{name}-losses"),
             x: "step".to_owned(),
             y: "training loss, mean over seeds".to_owned(),
             scale: Scale::Logarithmic,

@@ -16,7 +16,12 @@ const TRIES: usize = 60;
 const RADII: [(Extent, f32); 2] = [(Extent::Small, 0.105), (Extent::Large, 0.175)];
 /// In how many of a hundred pictures there is what is new.
 const OFTEN: usize = 65;
-/// How many kinds and how many colours the things of a crowd share.
+/// What the things of crowds are. Words that are met often are learned soon.
+const CROWD: ([Kind; 6], [Color; 5]) = (
+    [Kind::Circle, Kind::Square, Kind::Triangle, Kind::Star, Kind::Heart, Kind::Cross],
+    [Color::Red, Color::Yellow, Color::Green, Color::Blue, Color::Black],
+);
+/// How many of these kinds and colours the things of one crowd share.
 const SHARED: usize = 3;
 /// What several objects share.
 #[derive(Clone, Copy)]
@@ -40,7 +45,7 @@ pub(super) fn make(stream: &mut Stream, new: Option<Kind>) -> Scene {
 /// kind or a colour alone says little of what is asked for; one of them has a kind of its own.
 pub(super) fn make_crowd(stream: &mut Stream) -> Scene {
     let backdrop = stream.pick(&[Backdrop::Plain, Backdrop::Paper]);
-    let (mut kinds, mut colors) = (Kind::FLAT, Color::ALL);
+    let (mut kinds, mut colors) = CROWD;
     stream.shuffle(&mut kinds);
     stream.shuffle(&mut colors);
     let look = |kind, color| Look { kind, color, extent: Extent::Small, texture: Texture::Plain };

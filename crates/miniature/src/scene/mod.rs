@@ -199,8 +199,13 @@ impl Scene {
         Self::first(split, seed, place, |stream| flat::make(stream, Some(kind)))
     }
 
-    /// Makes a flat scene of small things that share few kinds and few colours.
-    pub(crate) fn crowd(split: Split, seed: u64, place: (u64, u64)) -> Self {
+    /// Makes the crowd of a number: a flat scene of small things that share few kinds and few colours.
+    pub fn crowd(split: Split, seed: u64, index: u64) -> Self {
+        Self::crowd_of_pool(split, seed, (View::Flat as u64, index))
+    }
+
+    /// Makes a crowd of one of several pools.
+    pub(crate) fn crowd_of_pool(split: Split, seed: u64, place: (u64, u64)) -> Self {
         Self::first(split, seed, place, flat::make_crowd)
     }
 

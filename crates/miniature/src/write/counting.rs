@@ -112,7 +112,7 @@ pub(super) fn jobs(config: &WorldConfig) -> Vec<Job<'_>> {
 }
 
 fn scene(config: &WorldConfig, split: Split, index: usize) -> Scene {
-    Scene::crowd(split, config.seed, (POOL, index as u64))
+    Scene::crowd_of_pool(split, config.seed, (POOL, index as u64))
 }
 
 /// Asks every kind of question so often about a scene, none twice if others can be found.
