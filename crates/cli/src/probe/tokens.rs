@@ -45,7 +45,8 @@ impl Case {
 /// Makes the cases: crowds of which some things are counted and others are not.
 fn cases(count: usize) -> Vec<Case> {
     let case = |index: u64| {
-        let scene = Scene::crowd(Split::Test, SEED, index);
+        // So that a token has a thing to itself, or a part of one.
+        let scene = Scene::crowd(Split::Test, SEED, index, true);
         let counted = scene.objects.get(index as usize % scene.objects.len().max(1))?.clone();
         let case = Case { scene, counted };
         let is_mixed = case.scene.objects.iter().any(|object| !case.counts(object));
@@ -132,6 +133,9 @@ fn area(values: &[f64], labels: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
 
     #[test]
@@ -170,17 +174,19 @@ mod tests {
 
     #[test]
     fn a_rule_finds_what_tokens_hold_and_nothing_that_they_do_not() {
-        let value = |at: usize, k: usize| ((at * 7919 + k * 104_729) % 97) as f32 / 97.0 - 0.5;
         let tokens = |signal: f32| {
-            let label = |at: usize| f64::from(u8::from(value(at, 9) > 0.2));
-            let row = |at: usize| vec![value(at, 1), value(at, 2), signal * label(at) as f32];
-            Tokens {
-                rows: (0..600).map(row).collect(),
-                labels: (0..600).map(label).collect(),
-                learned: 480,
+            let mut random = ChaCha8Rng::seed_from_u64(1);
+            let mut tokens = Tokens { learned: 480, ..Tokens::default() };
+            for _ in 0..600 {
+                let label = random.random_bool(0.3);
+                let mut row: Vec<f32> = (0..3).map(|_| random.random_range(-0.5..0.5)).collect();
+                row[1] += if label { signal } else { 0.0 };
+                tokens.rows.push(row);
+                tokens.labels.push(f64::from(u8::from(label)));
             }
+            tokens
         };
-        assert!(tokens(0.2).read().unwrap() > 0.99);
+        assert!(tokens(2.0).read().unwrap() > 0.99);
         assert!((tokens(0.0).read().unwrap() - 0.5).abs() < 0.15);
     }
 }

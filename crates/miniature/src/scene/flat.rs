@@ -21,6 +21,8 @@ const CROWD: ([Kind; 6], [Color; 5]) = (
     [Kind::Circle, Kind::Square, Kind::Triangle, Kind::Star, Kind::Heart, Kind::Cross],
     [Color::Red, Color::Yellow, Color::Green, Color::Blue, Color::Black],
 );
+/// How many parts a picture has from side to side where every thing has one to itself.
+const CELLS: usize = 4;
 /// How many of these kinds and colours the things of one crowd share.
 const SHARED: usize = 3;
 /// What several objects share.
@@ -43,7 +45,9 @@ pub(super) fn make(stream: &mut Stream, new: Option<Kind>) -> Scene {
 
 /// Makes a scene of many small things. Few kinds and few colours are shared among them, so that a
 /// kind or a colour alone says little of what is asked for; one of them has a kind of its own.
-pub(super) fn make_crowd(stream: &mut Stream) -> Scene {
+///
+/// On a grid every thing has one of the sixteen parts of the picture to itself.
+pub(super) fn make_crowd(stream: &mut Stream, on_grid: bool) -> Scene {
     let backdrop = stream.pick(&[Backdrop::Plain, Backdrop::Paper]);
     let (mut kinds, mut colors) = CROWD;
     stream.shuffle(&mut kinds);
@@ -62,7 +66,26 @@ pub(super) fn make_crowd(stream: &mut Stream) -> Scene {
         });
     }
     stream.shuffle(&mut looks);
-    placed(backdrop, looks, stream)
+    if on_grid { on_cells(backdrop, &looks, stream) } else { placed(backdrop, looks, stream) }
+}
+
+/// Puts every thing into a part of the picture of its own.
+fn on_cells(backdrop: Backdrop, looks: &[Look], stream: &mut Stream) -> Scene {
+    let mut cells: Vec<usize> = (0..CELLS * CELLS).collect();
+    stream.shuffle(&mut cells);
+    let side = 1.0 / CELLS as f32;
+    let objects = looks.iter().zip(cells).map(|(look, cell)| {
+        let (radius, turned, [low, high]) = drawn(look, stream);
+        let mut from = |axis: usize, cell: usize| {
+            // Within the part, as far as it is wider than the thing.
+            let room = (side - (high[axis] - low[axis])).max(0.0);
+            cell as f32 * side + stream.between(0.0, 1.0) * room
+        };
+        let (x, y) = (from(0, cell % CELLS), from(1, cell / CELLS));
+        let (width, height) = (high[0] - low[0], high[1] - low[1]);
+        object(look, (radius, turned), Bounds { x, y, width, height }, low)
+    });
+    scene_of(backdrop, objects.collect(), stream)
 }
 
 /// Puts things into a scene, as far as there is room.
@@ -76,6 +99,11 @@ fn placed(backdrop: Backdrop, looks: Vec<Look>, stream: &mut Stream) -> Scene {
             objects.push(object);
         }
     }
+    scene_of(backdrop, objects, stream)
+}
+
+/// Returns the scene with these things, the last in front.
+fn scene_of(backdrop: Backdrop, mut objects: Vec<Object>, stream: &mut Stream) -> Scene {
     let num_objects = objects.len();
     for (number, object) in objects.iter_mut().enumerate() {
         object.depth = (num_objects - number) as f32;
@@ -127,10 +155,8 @@ fn look(stream: &mut Stream) -> Look {
 
 /// Finds a place for an object that reaches down to a height, if there is one.
 fn put(stream: &mut Stream, look: Look, least: f32, others: &[Object]) -> Option<Object> {
-    let Look { kind, color, extent, texture } = look;
-    let radius = RADII[extent as usize].1 * stream.between(0.92, 1.08);
-    let turned = if kind.is_shape() { stream.between(-0.03, 0.03) } else { 0.0 };
-    let [low, high] = edges(kind, turned).map(|edge| edge.map(|at| at * radius));
+    let (radius, turned, [low, high]) = drawn(&look, stream);
+    let color = look.color;
     let [width, height] = [high[0] - low[0], high[1] - low[1]];
     for _ in 0..TRIES {
         let x = stream.between(MARGIN, 1.0 - MARGIN - width);
@@ -140,21 +166,23 @@ fn put(stream: &mut Stream, look: Look, least: f32, others: &[Object]) -> Option
             other.bounds.overlap(&bounds) < HIDDEN[usize::from(other.color == color)]
         };
         if others.iter().all(is_seen) {
-            let center = [x - low[0], y - low[1]];
-            let (depth, floor) = (0.0, None);
-            return Some(Object {
-                kind,
-                color,
-                extent,
-                texture,
-                bounds,
-                center,
-                depth,
-                floor,
-                radius,
-                turned,
-            });
+            return Some(object(&look, (radius, turned), bounds, low));
         }
     }
     None
+}
+
+/// Returns half the height of a thing, how far it is turned, and its edges from its middle on.
+fn drawn(look: &Look, stream: &mut Stream) -> (f32, f32, [[f32; 2]; 2]) {
+    let radius = RADII[look.extent as usize].1 * stream.between(0.92, 1.08);
+    let turned = if look.kind.is_shape() { stream.between(-0.03, 0.03) } else { 0.0 };
+    (radius, turned, edges(look.kind, turned).map(|edge| edge.map(|at| at * radius)))
+}
+
+/// Returns a thing at a place, whose lower edges are `low` from its middle.
+fn object(look: &Look, (radius, turned): (f32, f32), bounds: Bounds, low: [f32; 2]) -> Object {
+    let Look { kind, color, extent, texture } = *look;
+    let center = [bounds.x - low[0], bounds.y - low[1]];
+    let (depth, floor) = (0.0, None);
+    Object { kind, color, extent, texture, bounds, center, depth, floor, radius, turned }
 }

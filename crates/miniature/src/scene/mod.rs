@@ -200,13 +200,14 @@ impl Scene {
     }
 
     /// Makes the crowd of a number: a flat scene of small things that share few kinds and few colours.
-    pub fn crowd(split: Split, seed: u64, index: u64) -> Self {
-        Self::crowd_of_pool(split, seed, (View::Flat as u64, index))
+    /// On a grid every thing has one of the picture's sixteen parts to itself.
+    pub fn crowd(split: Split, seed: u64, index: u64, on_grid: bool) -> Self {
+        Self::crowd_of_pool(split, seed, (View::Flat as u64, index), on_grid)
     }
 
     /// Makes a crowd of one of several pools.
-    pub(crate) fn crowd_of_pool(split: Split, seed: u64, place: (u64, u64)) -> Self {
-        Self::first(split, seed, place, flat::make_crowd)
+    pub(crate) fn crowd_of_pool(split: Split, seed: u64, place: (u64, u64), on_grid: bool) -> Self {
+        Self::first(split, seed, place, |stream| flat::make_crowd(stream, on_grid))
     }
 
     /// Returns the first scene of a place that is in a split.

@@ -15,10 +15,21 @@ use crate::language::{Says, alike, plural};
 use crate::random::{Key, Stream};
 use crate::scene::{Object, Scene, Split};
 
-/// The folder; it is written where it is asked for by name, and no part of a world.
-pub(super) const FOLDER: &str = "counting";
-/// The pool of scenes.
-const POOL: u64 = 401;
+/// Pictures to count in.
+pub(super) struct Set {
+    /// The folder; it is written where it is asked for by name, and no part of a world.
+    pub(super) folder: &'static str,
+    /// The pool of scenes.
+    pool: u64,
+    /// Whether every thing has a part of the picture to itself.
+    on_grid: bool,
+}
+
+/// Things anywhere, and things on a grid.
+pub(super) const SETS: [Set; 2] = [
+    Set { folder: "counting", pool: 401, on_grid: false },
+    Set { folder: "counting-grid", pool: 402, on_grid: true },
+];
 /// How often each kind of question is asked about a picture to train on.
 const TIMES: usize = 2;
 /// Between the numbers of the first questions of two pictures.
@@ -84,95 +95,101 @@ struct Asked {
     about: Counted,
 }
 
-/// Returns the pictures to train on, their questions, and the table.
-pub(super) fn jobs(config: &WorldConfig) -> Vec<Job<'_>> {
+/// Returns the pictures of a set to train on, their questions, and the table.
+pub(super) fn jobs<'a>(set: &'static Set, config: &'a WorldConfig) -> Vec<Job<'a>> {
     let num_pictures = config.size.num_pictures();
     let mut jobs: Vec<Job<'_>> = (0..num_pictures)
         .map(|index| {
-            let path = PathBuf::from(picture(index));
-            let scene = move || scene(config, Split::Training, index);
-            let make = move || encode(&picture(index), &scene().draw(config.image_size));
+            let path = PathBuf::from(set.picture(index));
+            let scene = move || set.scene(config, Split::Training, index);
+            let make = move || encode(&set.picture(index), &scene().draw(config.image_size));
             let counts = Counts { pictures: 1, ..Counts::default() };
             Job { path, make: Box::new(make), counts }
         })
         .collect();
-    let path = PathBuf::from(format!("{FOLDER}/train_balanced_questions.json"));
+    let at = |name: &str| PathBuf::from(format!("{}/{name}", set.folder));
+    let questions = "train_balanced_questions.json";
     let examples = num_pictures * TIMES * Counted::ALL.len();
     let counts = Counts { examples, is_named: true, ..Counts::default() };
-    let make = move || encode_json("train_balanced_questions.json".as_ref(), &training(config));
-    jobs.push(Job { path, make: Box::new(make), counts });
-    let path = PathBuf::from(format!("{FOLDER}/truth.jsonl"));
-    let scene = move |index| scene(config, Split::Training, index);
-    jobs.push(truth(path, config, (picture, scene)));
-    let path = PathBuf::from(format!("{FOLDER}/test/MMVet_counting.tsv"));
+    let make = move || encode_json(questions.as_ref(), &set.training(config));
+    jobs.push(Job { path: at(questions), make: Box::new(make), counts });
+    let scene = move |index| set.scene(config, Split::Training, index);
+    jobs.push(truth(at("truth.jsonl"), config, (|index| set.picture(index), scene)));
     let tests = config.size.num_tests() * Counted::ALL.len();
     let counts = Counts { tests, is_named: true, ..Counts::default() };
-    jobs.push(Job { path, make: Box::new(move || table(config)), counts });
+    let path = at("test/MMVet_counting.tsv");
+    jobs.push(Job { path, make: Box::new(move || set.table(config)), counts });
     jobs
 }
 
-fn scene(config: &WorldConfig, split: Split, index: usize) -> Scene {
-    Scene::crowd_of_pool(split, config.seed, (POOL, index as u64))
-}
+impl Set {
+    /// The name of a picture, from the folder of the world on.
+    fn picture(&self, index: usize) -> String {
+        format!("{}/images/{}.jpg", self.folder, key(index))
+    }
 
-/// Asks every kind of question so often about a scene, none twice if others can be found.
-fn asked(
-    config: &WorldConfig,
-    split: Split,
-    (index, times): (usize, usize),
-) -> (Scene, Vec<Asked>) {
-    let scene = scene(config, split, index);
-    let place = !(POOL << 1 | u64::from(split == Split::Test));
-    let mut stream = Stream::new(Key { seed: config.seed, place, index: index as u64, attempt: 0 });
-    let mut found: Vec<Asked> = Vec::new();
-    for about in Counted::ALL.repeat(times) {
-        for attempt in 0.. {
-            let (text, answer) = about.ask(&scene, &mut stream);
-            if attempt == 8 || found.iter().all(|other| other.text != text) {
-                found.push(Asked { text, answer, about });
-                break;
+    fn scene(&self, config: &WorldConfig, split: Split, index: usize) -> Scene {
+        Scene::crowd_of_pool(split, config.seed, (self.pool, index as u64), self.on_grid)
+    }
+
+    /// Asks every kind of question so often about a scene, none twice if others can be found.
+    fn asked(
+        &self,
+        config: &WorldConfig,
+        split: Split,
+        (index, times): (usize, usize),
+    ) -> (Scene, Vec<Asked>) {
+        let scene = self.scene(config, split, index);
+        let place = !(self.pool << 1 | u64::from(split == Split::Test));
+        let mut stream =
+            Stream::new(Key { seed: config.seed, place, index: index as u64, attempt: 0 });
+        let mut found: Vec<Asked> = Vec::new();
+        for about in Counted::ALL.repeat(times) {
+            for attempt in 0.. {
+                let (text, answer) = about.ask(&scene, &mut stream);
+                if attempt == 8 || found.iter().all(|other| other.text != text) {
+                    found.push(Asked { text, answer, about });
+                    break;
+                }
             }
         }
+        (scene, found)
     }
-    (scene, found)
-}
 
-/// The name of a picture, from the folder of the world on.
-fn picture(index: usize) -> String {
-    format!("{FOLDER}/images/{}.jpg", key(index))
-}
-
-fn training(config: &WorldConfig) -> Value {
-    let records = |index: usize| {
-        let (_, found) = asked(config, Split::Training, (index, TIMES));
-        let record = move |(number, asked): (usize, Asked)| {
-            let Asked { text, answer, .. } = asked;
-            let record = json!({"answer": answer.to_string(),
-                "fullAnswer": format!("The answer is {answer}."), "imageId": key(index),
-                "isBalanced": true, "question": text});
-            (format!("{}{number}", key(index)), record)
+    fn training(&self, config: &WorldConfig) -> Value {
+        let records = |index: usize| {
+            let (_, found) = self.asked(config, Split::Training, (index, TIMES));
+            let record = move |(number, asked): (usize, Asked)| {
+                let Asked { text, answer, .. } = asked;
+                let record = json!({"answer": answer.to_string(),
+                    "fullAnswer": format!("The answer is {answer}."), "imageId": key(index),
+                    "isBalanced": true, "question": text});
+                (format!("{}{number}", key(index)), record)
+            };
+            found.into_iter().enumerate().map(record).collect::<Vec<_>>()
         };
-        found.into_iter().enumerate().map(record).collect::<Vec<_>>()
-    };
-    let records: Vec<Vec<(String, Value)>> =
-        (0..config.size.num_pictures()).into_par_iter().map(records).collect();
-    Value::Object(records.into_iter().flatten().collect::<Map<_, _>>())
-}
+        let records: Vec<Vec<(String, Value)>> =
+            (0..config.size.num_pictures()).into_par_iter().map(records).collect();
+        Value::Object(records.into_iter().flatten().collect::<Map<_, _>>())
+    }
 
-fn table(config: &WorldConfig) -> Result<Vec<u8>, Error> {
-    let lines = |index: usize| {
-        let (scene, found) = asked(config, Split::Test, (index, 1));
-        let picture = base64(&encode("picture.jpg", &scene.draw(config.image_size))?);
-        let line = |(number, asked): (usize, &Asked)| {
-            let Asked { text, answer, about } = asked;
-            let first = (index * ROWS).to_string();
-            let image = if number == 0 { &picture } else { &first };
-            let index = index * ROWS + number;
-            format!("{index}\t{image}\t{text}\t{answer}\t{}\n", about.category())
+    fn table(&self, config: &WorldConfig) -> Result<Vec<u8>, Error> {
+        let lines = |index: usize| {
+            let (scene, found) = self.asked(config, Split::Test, (index, 1));
+            let picture = base64(&encode("picture.jpg", &scene.draw(config.image_size))?);
+            let line = |(number, asked): (usize, &Asked)| {
+                let Asked { text, answer, about } = asked;
+                let first = (index * ROWS).to_string();
+                let image = if number == 0 { &picture } else { &first };
+                let index = index * ROWS + number;
+                format!("{index}\t{image}\t{text}\t{answer}\t{}\n", about.category())
+            };
+            Ok(found.iter().enumerate().map(line).collect())
         };
-        Ok(found.iter().enumerate().map(line).collect())
-    };
-    let lines: Vec<String> =
-        (0..config.size.num_tests()).into_par_iter().map(lines).collect::<Result<_, Error>>()?;
-    Ok(format!("index\timage\tquestion\tanswer\tcategory\n{}", lines.concat()).into_bytes())
+        let lines: Vec<String> = (0..config.size.num_tests())
+            .into_par_iter()
+            .map(lines)
+            .collect::<Result<_, Error>>()?;
+        Ok(format!("index\timage\tquestion\tanswer\tcategory\n{}", lines.concat()).into_bytes())
+    }
 }

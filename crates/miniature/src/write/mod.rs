@@ -133,7 +133,7 @@ pub fn generate(config: &WorldConfig, observer: &dyn Observer) -> Result<Summary
     jobs.extend(cv_bench::jobs(config));
     jobs.push(text::job(config));
     jobs.extend(rockets::jobs(config));
-    jobs.extend(counting::jobs(config));
+    jobs.extend(counting::SETS.iter().flat_map(|set| counting::jobs(set, config)));
     let folder = |path: &Path| name(path).split('/').next().unwrap_or_default().to_owned();
     for wanted in &config.only {
         if !jobs.iter().any(|job| folder(&job.path) == *wanted) {
@@ -143,8 +143,9 @@ pub fn generate(config: &WorldConfig, observer: &dyn Observer) -> Result<Summary
             return Err(Error::NoFolder { found: wanted.clone(), known: known.join("`, `") });
         }
     }
+    let apart = [rockets::FOLDER, counting::SETS[0].folder, counting::SETS[1].folder];
     jobs.retain(|job| match (folder(&job.path), config.only.as_slice()) {
-        (folder, []) => ![rockets::FOLDER, counting::FOLDER].contains(&folder.as_str()),
+        (folder, []) => !apart.contains(&folder.as_str()),
         (folder, only) => only.contains(&folder),
     });
     observer.begin(jobs.len());

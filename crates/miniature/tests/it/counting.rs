@@ -1,9 +1,9 @@
 //! A folder of questions that take a look at every thing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use miniature::{Size, WorldConfig, generate};
+use miniature::{Object, Scene, Size, Split, WorldConfig, generate};
 use serde_json::Value;
 
 use crate::files::{Nobody, json};
@@ -11,28 +11,35 @@ use crate::oracle;
 
 #[test]
 fn a_folder_to_count_in_is_written_only_if_it_is_named() {
+    for name in ["counting", "counting-grid"] {
+        written(name);
+    }
+}
+
+fn written(name: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let config = WorldConfig {
         output: folder.path().to_owned(),
         seed: 1,
         size: Size::Tiny,
         image_size: 48,
-        only: vec!["counting".to_owned()],
+        only: vec![name.to_owned()],
     };
     let summary = generate(&config, &Nobody).expect("it can be written");
     assert_eq!((summary.pictures, summary.examples, summary.tests), (24, 144, 36));
-    let table = "counting/test/MMVet_counting.tsv";
-    let (questions, truth) = ("counting/train_balanced_questions.json", "counting/truth.jsonl");
-    assert_eq!(summary.files, [table, questions, truth]);
+    let [table, questions, truth] =
+        ["test/MMVet_counting.tsv", "train_balanced_questions.json", "truth.jsonl"]
+            .map(|file| format!("{name}/{file}"));
+    assert_eq!(summary.files, [table.as_str(), questions.as_str(), truth.as_str()]);
 
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("a file");
-    let truths: Vec<Value> = read(truth).lines().map(json).collect();
-    let records = json(&read(questions));
+    let truths: Vec<Value> = read(&truth).lines().map(json).collect();
+    let records = json(&read(&questions));
     let records = records.as_object().expect("GQA's records");
     assert_eq!(records.len(), 144);
     let mut answers: BTreeMap<&str, usize> = BTreeMap::new();
     for record in records.values() {
-        let image = format!("counting/images/{}.jpg", record["imageId"].as_str().expect("a name"));
+        let image = format!("{name}/images/{}.jpg", record["imageId"].as_str().expect("a name"));
         assert!(folder.path().join(&image).is_file(), "{image}");
         let truth = truths.iter().find(|truth| truth["file"] == *image).expect("the truth");
         let said = |name: &str| record[name].as_str().expect("text");
@@ -43,7 +50,7 @@ fn a_folder_to_count_in_is_written_only_if_it_is_named() {
     // No answer is right without a look at the picture more than half of the time.
     assert!(answers.len() > 4 && answers.values().all(|num| *num < 72), "{answers:?}");
 
-    let text = read(table);
+    let text = read(&table);
     let mut lines = text.lines();
     assert_eq!(lines.next(), Some("index\timage\tquestion\tanswer\tcategory"));
     let mut categories: BTreeMap<&str, usize> = BTreeMap::new();
@@ -57,4 +64,24 @@ fn a_folder_to_count_in_is_written_only_if_it_is_named() {
     }
     let expected = ["one mark", "the color of another", "two marks"];
     assert_eq!(categories, expected.map(|name| (name, 12)).into());
+}
+
+#[test]
+fn on_a_grid_every_thing_lies_in_a_part_of_its_own() {
+    for index in 0..200 {
+        let scene = Scene::crowd(Split::Training, 3, index, true);
+        let part = |object: &Object| {
+            let b = object.bounds;
+            let ends = [b.x, b.y, b.x + b.width, b.y + b.height];
+            let [left, top, right, bottom] = ends.map(|at| (at * 4.0).clamp(0.0, 3.999));
+            // What is a little wider than its part reaches into the next by that alone.
+            let is_within =
+                right.floor() - left.floor() <= 1.0 && bottom.floor() - top.floor() <= 1.0;
+            assert!(is_within && b.width < 0.27 && b.height < 0.27, "{b:?}");
+            b.middle().map(|at| (at * 4.0) as usize)
+        };
+        let parts: Vec<[usize; 2]> = scene.objects.iter().map(part).collect();
+        let different: BTreeSet<[usize; 2]> = parts.iter().copied().collect();
+        assert_eq!(different.len(), parts.len(), "{parts:?}");
+    }
 }
