@@ -171,7 +171,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Returns the folders of the world that are read: a whole world takes twice the time.
+    /// Returns the folders of the world that are read: a whole world has many more pictures.
     fn folders(&self) -> Result<Vec<String>> {
         let mut folders = self.rows.iter().map(Row::folders).collect::<Result<Vec<_>>>()?.concat();
         if self.args.connector == ConnectorStart::Trained {
