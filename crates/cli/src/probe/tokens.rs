@@ -122,7 +122,7 @@ fn area(values: &[f64], labels: &[f64]) -> f64 {
     let mut order: Vec<(f64, f64)> = values.iter().copied().zip(labels.iter().copied()).collect();
     order.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (mut zeros, mut ones, mut pairs) = (0.0, 0.0, 0.0);
-    for equal in order.chunk_by(|a, b| a.0 == b.0) {
+    for equal in order.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq()) {
         let high = equal.iter().map(|(_, label)| label).sum::<f64>();
         let low = equal.len() as f64 - high;
         pairs += high * (zeros + low / 2.0);

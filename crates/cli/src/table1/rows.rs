@@ -1,6 +1,6 @@
 //! The rows of the table: recipes, those of the paper's rows in the program.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result};
 use train::data::SegmentOrder;
@@ -92,7 +92,7 @@ impl Row {
         let mut folders = Vec::new();
         for data in self.phases()?.iter().flat_map(|phase| &phase.data) {
             let files = data.files.iter().chain(&data.images);
-            let paths = data.shards.iter().map(Path::new).chain(files.map(|path| path.as_path()));
+            let paths = data.shards.iter().map(Path::new).chain(files.map(PathBuf::as_path));
             let inside = paths.filter_map(|path| path.strip_prefix(WORLD).ok());
             folders.extend(inside.filter_map(folder_of));
         }

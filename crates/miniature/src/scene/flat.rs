@@ -74,7 +74,7 @@ fn on_cells(backdrop: Backdrop, looks: &[Look], stream: &mut Stream) -> Scene {
     let mut cells: Vec<usize> = (0..CELLS * CELLS).collect();
     stream.shuffle(&mut cells);
     let side = 1.0 / CELLS as f32;
-    let objects = looks.iter().zip(cells).map(|(look, cell)| {
+    let objects = looks.iter().copied().zip(cells).map(|(look, cell)| {
         let (radius, turned, [low, high]) = drawn(look, stream);
         let mut from = |axis: usize, cell: usize| {
             // Within the part, as far as it is wider than the thing.
@@ -155,7 +155,7 @@ fn look(stream: &mut Stream) -> Look {
 
 /// Finds a place for an object that reaches down to a height, if there is one.
 fn put(stream: &mut Stream, look: Look, least: f32, others: &[Object]) -> Option<Object> {
-    let (radius, turned, [low, high]) = drawn(&look, stream);
+    let (radius, turned, [low, high]) = drawn(look, stream);
     let color = look.color;
     let [width, height] = [high[0] - low[0], high[1] - low[1]];
     for _ in 0..TRIES {
@@ -166,22 +166,22 @@ fn put(stream: &mut Stream, look: Look, least: f32, others: &[Object]) -> Option
             other.bounds.overlap(&bounds) < HIDDEN[usize::from(other.color == color)]
         };
         if others.iter().all(is_seen) {
-            return Some(object(&look, (radius, turned), bounds, low));
+            return Some(object(look, (radius, turned), bounds, low));
         }
     }
     None
 }
 
 /// Returns half the height of a thing, how far it is turned, and its edges from its middle on.
-fn drawn(look: &Look, stream: &mut Stream) -> (f32, f32, [[f32; 2]; 2]) {
+fn drawn(look: Look, stream: &mut Stream) -> (f32, f32, [[f32; 2]; 2]) {
     let radius = RADII[look.extent as usize].1 * stream.between(0.92, 1.08);
     let turned = if look.kind.is_shape() { stream.between(-0.03, 0.03) } else { 0.0 };
     (radius, turned, edges(look.kind, turned).map(|edge| edge.map(|at| at * radius)))
 }
 
 /// Returns a thing at a place, whose lower edges are `low` from its middle.
-fn object(look: &Look, (radius, turned): (f32, f32), bounds: Bounds, low: [f32; 2]) -> Object {
-    let Look { kind, color, extent, texture } = *look;
+fn object(look: Look, (radius, turned): (f32, f32), bounds: Bounds, low: [f32; 2]) -> Object {
+    let Look { kind, color, extent, texture } = look;
     let center = [bounds.x - low[0], bounds.y - low[1]];
     let (depth, floor) = (0.0, None);
     Object { kind, color, extent, texture, bounds, center, depth, floor, radius, turned }

@@ -78,10 +78,10 @@ fn on_a_grid_every_thing_lies_in_a_part_of_its_own() {
             let is_within =
                 right.floor() - left.floor() <= 1.0 && bottom.floor() - top.floor() <= 1.0;
             assert!(is_within && b.width < 0.27 && b.height < 0.27, "{b:?}");
-            b.middle().map(|at| (at * 4.0) as usize)
+            b.middle().map(|at| (at * 4.0) as i32)
         };
-        let parts: Vec<[usize; 2]> = scene.objects.iter().map(part).collect();
-        let different: BTreeSet<[usize; 2]> = parts.iter().copied().collect();
+        let parts: Vec<[i32; 2]> = scene.objects.iter().map(part).collect();
+        let different: BTreeSet<[i32; 2]> = parts.iter().copied().collect();
         assert_eq!(different.len(), parts.len(), "{parts:?}");
     }
 }
