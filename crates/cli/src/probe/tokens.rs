@@ -3,7 +3,7 @@
 //! `How many red stars are there?` about a crowd of things that share few kinds and few colours: a linear rule reads
 //! from a single token whether what it lies on is one of them. The same token of the same picture has to
 //! say yes to one question and no to another, so where an image cannot read the question, the rule can do
-//! no better than guess.
+//! little better than guess: what is most numerous is asked for most.
 
 use anyhow::Result;
 use miniature::{Object, Scene, Split};

@@ -159,6 +159,8 @@ impl Work<'_> {
             call(&line, &self.args.output.join("world.log"), &self.cancel)?;
             spinner.finish_and_clear();
         }
+        // A folder without benchmarks is told of before anything is trained.
+        self.shortest()?;
         let more = self.args.connector;
         let trained = (more == ConnectorStart::Trained).then(|| self.connector()).transpose()?;
         let name =
@@ -254,9 +256,11 @@ impl Work<'_> {
         let found = eval::catalog(&self.tests()).into_iter().filter(|found| found.path.is_some());
         let names: Vec<String> = found.map(|found| found.name).collect();
         let first = names.iter().find(|name| *name == "POPE").or(names.first());
-        first
-            .cloned()
-            .with_context(|| format!("`{}` holds no benchmark to ask", self.tests().display()))
+        first.cloned().ok_or_else(|| {
+            let failure =
+                Failure::new(format!("`{}` holds no benchmark to ask", self.tests().display()));
+            failure.hint("--tests names a folder of the world, such as `counting/test`").into()
+        })
     }
 
     /// Counts the questions that every model is asked.

@@ -45,7 +45,8 @@ pub(super) fn blocks(results: &Results, name: &str) -> Vec<Block> {
             "And a rule from a token alone: `How many red stars are there?` is asked about crowds of things that \
              share few kinds and few colours, and a token that lies on one of them has to say whether that \
              is counted. The table has the area under the curve of hits and false alarms, 50 by guessing. \
-             Where an image cannot read the question, nothing but guessing is possible."
+             Where an image cannot read the question, little more than guessing is possible: what is most \
+             numerous is asked for most."
                 .to_owned(),
         ));
         let table = Layers {

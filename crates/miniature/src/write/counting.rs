@@ -77,7 +77,7 @@ impl Counted {
             Self::ColorOfAnother => {
                 let is_alone = |object: &&Object| count(object, Says::KIND) == 1;
                 let alone: Vec<&Object> = scene.objects.iter().filter(is_alone).collect();
-                // A crowd has one.
+                // A crowd has one, unless there was no room for it.
                 let named = alone.get(stream.below(alone.len().max(1)));
                 let Some(named) = named else { return Self::TwoMarks.ask(scene, stream) };
                 let text = format!("How many objects have the color of the {}?", named.kind.word());
