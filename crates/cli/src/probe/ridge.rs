@@ -29,12 +29,7 @@ impl Ridge {
         let means: Vec<f64> = (0..num_targets)
             .map(|t| (0..n).map(|i| targets[i * num_targets + t]).sum::<f64>() / n as f64)
             .collect();
-        let trace: f64 = (0..n).map(|i| products[i * n + i]).sum();
-        let mut matrix = products.to_vec();
-        for i in 0..n {
-            matrix[i * n + i] += penalty * trace / n as f64 + 1e-9;
-        }
-        cholesky(&mut matrix, n)?;
+        let matrix = penalised(products.to_vec(), n, penalty)?;
         let mut weights: Vec<f64> =
             targets.iter().enumerate().map(|(at, value)| value - means[at % num_targets]).collect();
         solve(&matrix, &mut weights, (n, num_targets));
@@ -63,18 +58,23 @@ pub(super) fn weights(rows: &[Vec<f32>], targets: &[f64], penalty: f64) -> Resul
     let mean = targets.iter().sum::<f64>() / targets.len().max(1) as f64;
     let column = |at: usize| -> Vec<f32> { rows.iter().map(|row| row[at]).collect() };
     let columns: Vec<Vec<f32>> = (0..width).map(column).collect();
-    let mut matrix = products(&columns, &columns);
-    let trace: f64 = (0..width).map(|i| matrix[i * width + i]).sum();
-    for i in 0..width {
-        matrix[i * width + i] += penalty * trace / width as f64 + 1e-9;
-    }
-    cholesky(&mut matrix, width)?;
+    let matrix = penalised(products(&columns, &columns), width, penalty)?;
     let with_target = |column: &Vec<f32>| {
         column.iter().zip(targets).map(|(x, y)| f64::from(*x) * (y - mean)).sum()
     };
     let mut found: Vec<f64> = columns.iter().map(with_target).collect();
     solve(&matrix, &mut found, (width, 1));
     Ok(found)
+}
+
+/// Adds a share of the mean of a matrix's diagonal to it, and returns the Cholesky factor.
+fn penalised(mut matrix: Vec<f64>, n: usize, penalty: f64) -> Result<Vec<f64>> {
+    let trace: f64 = (0..n).map(|i| matrix[i * n + i]).sum();
+    for i in 0..n {
+        matrix[i * n + i] += penalty * trace / n as f64 + 1e-9;
+    }
+    cholesky(&mut matrix, n)?;
+    Ok(matrix)
 }
 
 /// Replaces the lower half of a symmetric matrix by its Cholesky factor.

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use miniature::{Object, Scene, Size, Split, WorldConfig, generate};
+use miniature::{Object, Scene, Split, WorldConfig, generate};
 use serde_json::Value;
 
-use crate::files::{Nobody, json};
+use crate::files::{Nobody, config, json};
 use crate::oracle;
 
 #[test]
@@ -18,13 +18,7 @@ fn a_folder_to_count_in_is_written_only_if_it_is_named() {
 
 fn written(name: &str) {
     let folder = tempfile::tempdir().expect("a folder");
-    let config = WorldConfig {
-        output: folder.path().to_owned(),
-        seed: 1,
-        size: Size::Tiny,
-        image_size: 48,
-        only: vec![name.to_owned()],
-    };
+    let config = WorldConfig { only: vec![name.to_owned()], ..config(folder.path(), 1) };
     let summary = generate(&config, &Nobody).expect("it can be written");
     assert_eq!((summary.pictures, summary.examples, summary.tests), (24, 144, 36));
     let [table, questions, truth] =

@@ -38,7 +38,7 @@ impl Observer for Impatient {
     }
 }
 
-fn config(folder: &Path, seed: u64) -> WorldConfig {
+pub(crate) fn config(folder: &Path, seed: u64) -> WorldConfig {
     WorldConfig {
         output: folder.to_owned(),
         seed,

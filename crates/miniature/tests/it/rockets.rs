@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use miniature::{Kind, Quiz, QuizQuestion, Scene, Size, Split, View, WorldConfig, generate};
+use miniature::{Kind, Quiz, QuizQuestion, Scene, Split, View, WorldConfig, generate};
 
-use crate::files::{Nobody, json};
+use crate::files::{Nobody, config, json};
 use crate::oracle;
 
 #[test]
@@ -21,13 +21,7 @@ fn no_world_has_a_rocket() {
 #[test]
 fn a_folder_of_rockets_has_pictures_and_conversations_and_is_written_only_if_it_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    let config = WorldConfig {
-        output: folder.path().to_owned(),
-        seed: 1,
-        size: Size::Tiny,
-        image_size: 48,
-        only: vec!["rockets".to_owned()],
-    };
+    let config = WorldConfig { only: vec!["rockets".to_owned()], ..config(folder.path(), 1) };
     let summary = generate(&config, &Nobody).expect("it can be written");
     assert_eq!((summary.pictures, summary.examples, summary.tests), (36, 24, 12));
     assert_eq!(summary.files, ["rockets/test.jsonl", "rockets/train.jsonl"]);
