@@ -29,7 +29,8 @@ pub(crate) struct MiniatureArgs {
     pub(crate) image_size: usize,
     /// Write this folder only, such as `vqa`; more than one by commas. Some are no part of a world
     /// and are written only so: `rockets`, a folder of pictures with questions, as you may have one
-    /// yourself, and `counting` and `counting-grid`, questions that take a look at every thing of a crowd
+    /// yourself, and `counting`, `counting-two-marks` and `counting-grid`, questions that take a look at
+    /// every thing of a crowd
     #[arg(long, value_name = "FOLDER", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// How many threads draw; all processors if left out

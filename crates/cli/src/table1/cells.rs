@@ -74,11 +74,7 @@ impl Cell {
     pub(super) fn put(&self, path: &Path, text: &str) -> Result<()> {
         fs::create_dir_all(&self.directory)
             .with_context(|| format!("cannot make directory `{}`", self.directory.display()))?;
-        // Beside its place first: a kill leaves all of it or nothing.
-        let temporary = path.with_extension("tmp");
-        fs::write(&temporary, text)
-            .and_then(|()| fs::rename(&temporary, path))
-            .with_context(|| format!("cannot write `{}`", path.display()))
+        put(path, text)
     }
 
     /// Does a part of the run, if it is not done yet.
@@ -299,6 +295,17 @@ impl<T> Drop for Turn<'_, T> {
         }
         self.queue.changed.notify_all();
     }
+}
+
+/// Writes a file of which a kill leaves all or nothing.
+///
+/// # Errors
+/// If it cannot be written.
+pub(super) fn put(path: &Path, text: &str) -> Result<()> {
+    let temporary = path.with_extension("tmp");
+    fs::write(&temporary, text)
+        .and_then(|()| fs::rename(&temporary, path))
+        .with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 #[cfg(test)]

@@ -56,19 +56,16 @@ pub(crate) fn run(args: &Table1Args, environment: &Environment) -> Result<()> {
     let cancel = Interrupt::install()?.arm_with(STOPPING);
     let work = Work { args, environment, rows: &rows, cancel, start: Instant::now() };
     let path = args.output.join("plan.json");
-    let plan = if let Some(plan) = Plan::read(&path)? {
-        plan.check(args, &rows)?;
+    let plan = if let Some(known) = Plan::read(&path)? {
+        let plan = known.go_on(args, &rows)?;
         work.prepare()?;
         plan
     } else {
-        let plan = work.plan()?;
-        if !args.dry_run {
-            let text = serde_json::to_string_pretty(&plan)? + "\n";
-            std::fs::write(&path, text)
-                .with_context(|| format!("cannot write `{}`", path.display()))?;
-        }
-        plan
+        work.plan()?
     };
+    if !args.dry_run {
+        cells::put(&path, &(serde_json::to_string_pretty(&plan)? + "\n"))?;
+    }
     output::text(&plan.text())?;
     if args.dry_run {
         return Ok(());
@@ -259,7 +256,10 @@ impl Work<'_> {
         first.cloned().ok_or_else(|| {
             let failure =
                 Failure::new(format!("`{}` holds no benchmark to ask", self.tests().display()));
-            failure.hint("--tests names a folder of the world, such as `counting/test`").into()
+            let hint = "--tests names a folder of the world, such as `counting/test`; what is no part \
+                        of a world, `aki miniature --only counting` adds to it, with the seed and the \
+                        sizes in its world.json";
+            failure.hint(hint).into()
         })
     }
 

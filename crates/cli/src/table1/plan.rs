@@ -64,6 +64,15 @@ impl PlannedRow {
         self.phases.iter().map(|phase| phase.seconds).sum()
     }
 
+    /// Returns whether it is the same training, however long that takes.
+    fn is_trained_as(&self, other: &Self) -> bool {
+        let phases = |row: &Self| -> Vec<(String, u64)> {
+            row.phases.iter().map(|phase| (phase.name.clone(), phase.steps)).collect()
+        };
+        let asked = |row: &Self| (row.name.clone(), row.policy.clone(), row.text_first);
+        asked(self) == asked(other) && phases(self) == phases(other)
+    }
+
     /// Returns the steps of all phases.
     pub(super) fn steps(&self) -> u64 {
         self.phases.iter().map(|phase| phase.steps).sum()
@@ -157,17 +166,19 @@ impl Plan {
         Ok(Some(serde_json::from_str(&text).with_context(read)?))
     }
 
-    /// Refuses to go on with another plan.
+    /// Refuses to go on with another plan. More rows and more seeds are none where every row has the
+    /// steps that were asked for, whatever time they take.
     ///
     /// # Errors
     /// If something else was asked for.
-    pub(super) fn check(&self, args: &Table1Args, rows: &[Row]) -> Result<()> {
+    pub(super) fn go_on(self, args: &Table1Args, rows: &[Row]) -> Result<Self> {
         let names =
             |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(",");
+        let more = self.with_more(args, rows)?;
         let pairs = [
             ("hours", self.hours.to_string(), args.hours.to_string()),
             ("steps", or_none(self.steps), or_none(args.steps)),
-            ("seeds", self.seeds.to_string(), args.seeds.to_string()),
+            ("seeds", more.seeds.to_string(), args.seeds.to_string()),
             ("questions", self.questions.to_string(), args.questions.to_string()),
             ("pictures", self.pictures.to_string(), args.pictures.to_string()),
             ("encoder", self.encoder.clone(), args.encoder.clone()),
@@ -177,7 +188,7 @@ impl Plan {
             ("set", self.sets.join(" "), args.sets.join(" ")),
             (
                 "rows",
-                names(&mut self.rows.iter().map(|row| &row.name)),
+                names(&mut more.rows.iter().map(|row| &row.name)),
                 names(&mut rows.iter().map(|row| &row.name)),
             ),
         ];
@@ -187,12 +198,33 @@ impl Plan {
                     "the run in `{}` was begun with --{option} {known}, this one has {wanted}",
                     args.output.display()
                 );
-                return Err(Failure::new(message)
-                    .hint("give the same again to go on, or choose another --output")
-                    .into());
+                let hint = match self.steps {
+                    Some(_) => {
+                        "give the same again to go on, with more rows or seeds if you want them, or \
+                         choose another --output"
+                    }
+                    None => "give the same again to go on, or choose another --output",
+                };
+                return Err(Failure::new(message).hint(hint).into());
             }
         }
-        Ok(())
+        Ok(more)
+    }
+
+    /// Returns the plan with the rows and seeds that are asked for, if that leaves those it has as
+    /// they are; else the plan as it is.
+    fn with_more(&self, args: &Table1Args, rows: &[Row]) -> Result<Self> {
+        let Some(steps) = self.steps.filter(|_| args.seeds >= self.seeds) else {
+            return Ok(self.clone());
+        };
+        let share = steps as f64 / longest(rows)? as f64;
+        let rows: Vec<PlannedRow> =
+            rows.iter().map(|row| planned(row, share, self.measured)).collect::<Result<_>>()?;
+        let is_left = |row: &PlannedRow| rows.iter().any(|other| other.is_trained_as(row));
+        if self.rows.iter().all(is_left) {
+            return Ok(Self { seeds: args.seeds, share, rows, ..self.clone() });
+        }
+        Ok(self.clone())
     }
 
     /// Returns whether the world's own benchmarks are asked.
@@ -416,7 +448,31 @@ mod tests {
     fn another_plan_is_not_gone_on_with() {
         let known = plan(&["--hours", "10"]).unwrap();
         let other = args(&["--hours", "10", "--seeds", "4"]);
-        let error = known.check(&other, &rows(&other).unwrap()).unwrap_err().to_string();
+        let error = known.go_on(&other, &rows(&other).unwrap()).unwrap_err().to_string();
         assert!(error.contains("was begun with --seeds 3, this one has 4"), "{error}");
+    }
+
+    #[test]
+    fn rows_and_seeds_are_added_where_steps_are_given() {
+        let begun = ["--steps", "800", "--rows", "causal,mma"];
+        let known = plan(&begun).unwrap();
+        let go_on = |words: &[&str]| {
+            let other = args(words);
+            known.clone().go_on(&other, &rows(&other).unwrap())
+        };
+        assert_eq!(go_on(&begun).unwrap(), known);
+        let more = ["--steps", "800", "--rows", "causal,cca,mma", "--seeds", "5"];
+        let same = plan(&more).unwrap();
+        assert_eq!(go_on(&more).unwrap(), same);
+        assert_eq!(same.rows.len(), 3);
+
+        let refused = |words: &[&str], says: &str| {
+            let error = go_on(words).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        };
+        refused(&["--steps", "800", "--rows", "causal"], "--rows causal,mma, this one has causal");
+        let fewer = ["--steps", "800", "--rows", "causal,mma", "--seeds", "2"];
+        refused(&fewer, "--seeds 3, this one has 2");
+        refused(&["--steps", "900", "--rows", "causal,mma"], "--steps 800, this one has 900");
     }
 }

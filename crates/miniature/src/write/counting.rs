@@ -23,15 +23,19 @@ pub(super) struct Set {
     pool: u64,
     /// Whether every thing has a part of the picture to itself.
     on_grid: bool,
+    /// The kinds of questions.
+    asks: &'static [Counted],
 }
 
-/// Things anywhere, and things on a grid.
-pub(super) const SETS: [Set; 2] = [
-    Set { folder: "counting", pool: 401, on_grid: false },
-    Set { folder: "counting-grid", pool: 402, on_grid: true },
+/// Things anywhere and things on a grid, with questions of all kinds; and the pictures of the first,
+/// in which only what has two marks is counted.
+pub(super) const SETS: [Set; 3] = [
+    Set { folder: "counting", pool: 401, on_grid: false, asks: &Counted::ALL },
+    Set { folder: "counting-grid", pool: 402, on_grid: true, asks: &Counted::ALL },
+    Set { folder: "counting-two-marks", pool: 401, on_grid: false, asks: &[Counted::TwoMarks] },
 ];
-/// How often each kind of question is asked about a picture to train on.
-const TIMES: usize = 2;
+/// How many questions are asked about a picture to train on.
+const QUESTIONS: usize = 6;
 /// Between the numbers of the first questions of two pictures.
 const ROWS: usize = 10;
 
@@ -109,13 +113,13 @@ pub(super) fn jobs<'a>(set: &'static Set, config: &'a WorldConfig) -> Vec<Job<'a
         .collect();
     let at = |name: &str| PathBuf::from(format!("{}/{name}", set.folder));
     let questions = "train_balanced_questions.json";
-    let examples = num_pictures * TIMES * Counted::ALL.len();
+    let examples = num_pictures * QUESTIONS;
     let counts = Counts { examples, is_named: true, ..Counts::default() };
     let make = move || encode_json(questions.as_ref(), &set.training(config));
     jobs.push(Job { path: at(questions), make: Box::new(make), counts });
     let scene = move |index| set.scene(config, Split::Training, index);
     jobs.push(truth(at("truth.jsonl"), config, (|index| set.picture(index), scene)));
-    let tests = config.size.num_tests() * Counted::ALL.len();
+    let tests = config.size.num_tests() * set.asks.len();
     let counts = Counts { tests, is_named: true, ..Counts::default() };
     let path = at("test/MMVet_counting.tsv");
     jobs.push(Job { path, make: Box::new(move || set.table(config)), counts });
@@ -132,7 +136,8 @@ impl Set {
         Scene::crowd_of_pool(split, config.seed, (self.pool, index as u64), self.on_grid)
     }
 
-    /// Asks every kind of question so often about a scene, none twice if others can be found.
+    /// Asks every kind of question of the set so often about a scene, none twice if others can be
+    /// found.
     fn asked(
         &self,
         config: &WorldConfig,
@@ -144,7 +149,7 @@ impl Set {
         let mut stream =
             Stream::new(Key { seed: config.seed, place, index: index as u64, attempt: 0 });
         let mut found: Vec<Asked> = Vec::new();
-        for about in Counted::ALL.repeat(times) {
+        for about in self.asks.repeat(times) {
             for attempt in 0.. {
                 let (text, answer) = about.ask(&scene, &mut stream);
                 if attempt == 8 || found.iter().all(|other| other.text != text) {
@@ -158,7 +163,8 @@ impl Set {
 
     fn training(&self, config: &WorldConfig) -> Value {
         let records = |index: usize| {
-            let (_, found) = self.asked(config, Split::Training, (index, TIMES));
+            let times = QUESTIONS / self.asks.len();
+            let (_, found) = self.asked(config, Split::Training, (index, times));
             let record = move |(number, asked): (usize, Asked)| {
                 let Asked { text, answer, .. } = asked;
                 let record = json!({"answer": answer.to_string(),

@@ -143,9 +143,10 @@ pub fn generate(config: &WorldConfig, observer: &dyn Observer) -> Result<Summary
             return Err(Error::NoFolder { found: wanted.clone(), known: known.join("`, `") });
         }
     }
-    let apart = [rockets::FOLDER, counting::SETS[0].folder, counting::SETS[1].folder];
+    let is_apart =
+        |name: &str| name == rockets::FOLDER || counting::SETS.iter().any(|set| set.folder == name);
     jobs.retain(|job| match (folder(&job.path), config.only.as_slice()) {
-        (folder, []) => !apart.contains(&folder.as_str()),
+        (folder, []) => !is_apart(&folder),
         (folder, only) => only.contains(&folder),
     });
     observer.begin(jobs.len());
