@@ -21,6 +21,10 @@ pub struct AdamWConfig {
     pub no_weight_decay: Vec<String>,
     /// The most that the norm of all gradients together may be; 0 does not clip.
     pub clip_norm: f64,
+    /// What the learning rate of some parameters is multiplied with, by pattern; where several match,
+    /// with all of them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lr_scale: BTreeMap<String, f64>,
 }
 
 impl Default for AdamWConfig {
@@ -31,7 +35,16 @@ impl Default for AdamWConfig {
             weight_decay: 0.01,
             no_weight_decay: vec!["lang_model.model.embed_tokens.*".to_owned()],
             clip_norm: 1.0,
+            lr_scale: BTreeMap::new(),
         }
+    }
+}
+
+impl AdamWConfig {
+    /// Returns what the learning rate of a parameter is multiplied with.
+    fn lr_scale_of(&self, name: &str) -> f64 {
+        let matching = self.lr_scale.iter().filter(|(pattern, _)| pattern::matches(pattern, name));
+        matching.map(|(_, scale)| scale).product()
     }
 }
 
@@ -134,7 +147,7 @@ impl AdamW {
         moments.second.resize(values.len(), 0.0);
         moments.steps += 1;
         let options = kernels::AdamW {
-            lr,
+            lr: lr * config.lr_scale_of(name),
             beta1: config.betas[0],
             beta2: config.betas[1],
             eps: config.eps,

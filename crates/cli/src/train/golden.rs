@@ -129,6 +129,7 @@ fn train(
         weight_decay: description.weight_decay,
         no_weight_decay: description.no_weight_decay.clone().into(),
         clip_norm: description.clip_norm,
+        ..AdamWConfig::default()
     });
     let schedule = Schedule {
         decay: Decay::Cosine,

@@ -169,6 +169,9 @@ impl Phase {
     fn check(&self) -> Result<(), String> {
         let Schedule { lr, min_lr, warmup_steps, steps, .. } = self.schedule;
         let betas = self.optimizer.betas;
+        let is_no_scale = |(_, scale): &(&String, &f64)| !(**scale >= 0.0 && scale.is_finite());
+        let (of, no_scale) = self.optimizer.lr_scale.iter().find(is_no_scale).unzip();
+        let (of, scale) = (of.map_or("", String::as_str), no_scale.copied().unwrap_or(1.0));
         let rules = [
             (lr > 0.0 && lr.is_finite(), format!("`lr` is {lr}, expected a number above 0")),
             (
@@ -185,6 +188,10 @@ impl Phase {
             (
                 betas.iter().all(|beta| (0.0..1.0).contains(beta)),
                 format!("`betas` is {betas:?}, expected two numbers from 0 to below 1"),
+            ),
+            (
+                no_scale.is_none(),
+                format!("`lr_scale` of `{of}` is {scale}, expected a number from 0 on"),
             ),
             (
                 self.data.iter().all(|data| data.weight > 0.0 && data.weight.is_finite()),

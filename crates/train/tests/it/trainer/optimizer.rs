@@ -34,3 +34,19 @@ fn three_steps_are_those_of_the_formula() {
         assert!((f64::from(values[0]) - p).abs() < 1e-6, "step {step}: {} {p}", values[0]);
     }
 }
+
+#[test]
+fn what_has_a_rate_of_its_own_changes_by_it() {
+    let scales = [("a.*", 0.25), ("*.still", 0.0)].map(|(name, scale)| (name.to_owned(), scale));
+    let config = AdamWConfig { lr_scale: scales.into(), ..AdamWConfig::default() };
+    let mut optimizer = AdamW::new(config);
+    let mut alike = AdamW::new(AdamWConfig::default());
+    for (name, rate) in [("b", 0.01), ("a.b", 0.0025), ("c.still", 0.0), ("a.still", 0.0)] {
+        let (mut values, mut expected) = ([0.3, -2.0], [0.3, -2.0]);
+        for grad in [[0.7, 0.1], [-0.2, 0.4]] {
+            optimizer.update(name, &mut values, (&grad, 1.0, 0.01));
+            alike.update(name, &mut expected, (&grad, 1.0, rate));
+        }
+        assert_eq!(values, expected, "{name}");
+    }
+}

@@ -134,6 +134,11 @@ fn values_that_make_no_sense_are_refused() {
     ] {
         assert_eq!(refusal(&RECIPE.replacen(from, to, 1), &[]), expected);
     }
+    let scales = r#"optimizer.lr_scale={"*" = 0.5, "vision_tokenizer.*" = -1}"#;
+    assert_eq!(
+        refusal(RECIPE, &[scales]),
+        "phase `first`: `lr_scale` of `vision_tokenizer.*` is -1, expected a number from 0 on"
+    );
 }
 
 #[test]
@@ -225,6 +230,7 @@ eps = 1e-8
 weight_decay = 0.0
 no_weight_decay = []
 clip_norm = 1.0
+lr_scale = { "vision_tokenizer.*" = 0.1 }
 [validation]
 every = 1
 batches = 1
