@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::learner::ParameterSpec;
 use crate::{Error, pattern};
 
 /// What `AdamW` is set to.
@@ -41,6 +42,19 @@ impl Default for AdamWConfig {
 }
 
 impl AdamWConfig {
+    /// Refuses a rate of its own for what is not there, which a misspelled name would be.
+    pub(crate) fn check(&self, trained: &[ParameterSpec]) -> Result<(), Error> {
+        let is_unknown =
+            |pattern: &&String| !trained.iter().any(|of| pattern::matches(pattern, &of.name));
+        let Some(pattern) = self.lr_scale.keys().find(is_unknown) else { return Ok(()) };
+        Err(Error::Recipe {
+            message: format!(
+                "`optimizer.lr_scale` has `{pattern}`, which no tensor that is trained matches; `aki \
+                 inspect` lists names, `*` stands for any characters"
+            ),
+        })
+    }
+
     /// Returns what the learning rate of a parameter is multiplied with.
     fn lr_scale_of(&self, name: &str) -> f64 {
         let matching = self.lr_scale.iter().filter(|(pattern, _)| pattern::matches(pattern, name));

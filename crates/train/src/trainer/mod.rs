@@ -164,6 +164,9 @@ pub fn train(job: Job<'_>, from: Option<Found>) -> Result<Outcome, Error> {
     if job.learner.parameters().is_empty() {
         return Err(Error::NothingTrained { patterns: job.recipe.model.frozen.join(", ") });
     }
+    for phase in job.phases {
+        phase.optimizer.check(job.learner.parameters())?;
+    }
     let fingerprint = job.recipe.fingerprint()?;
     let mut state = State { recipe: fingerprint, ..State::default() };
     let mut last = None;

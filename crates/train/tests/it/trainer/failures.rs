@@ -1,8 +1,9 @@
 //! What goes wrong in a run leaves what was there, and says where that is.
 
+use train::parallel::Alone;
 use train::run::newest;
 
-use super::support::{Toy, Watch, run};
+use super::support::{Feeder, Toy, Watch, run, run_with};
 
 #[test]
 fn a_loss_that_is_not_a_number_stops_the_run_and_names_the_last_checkpoint() {
@@ -56,4 +57,18 @@ fn a_checkpoint_of_another_model_is_refused() {
     found.state.moment_steps.insert("scales".to_owned(), steps);
     let error = run(directory.path(), &mut Toy::new(), &mut watch, Some(found)).unwrap_err();
     assert!(error.to_string().ends_with("`first_moment.scales` is missing"), "{error}");
+}
+
+#[test]
+fn a_rate_of_what_is_not_trained_is_refused_before_the_first_step() {
+    let directory = tempfile::tempdir().unwrap();
+    let with = |scales: &str| {
+        let settings = [format!("optimizer.lr_scale={scales}")];
+        let run = (directory.path(), &settings[..], &mut Feeder::default());
+        run_with(run, &mut Toy::new(), &mut Watch::default(), None, &mut Alone)
+    };
+    let error = with(r#"{"scal" = 0.1}"#).unwrap_err().to_string();
+    assert!(error.starts_with("`optimizer.lr_scale` has `scal`, which no tensor"), "{error}");
+    assert!(!directory.path().join("metrics.jsonl").exists());
+    assert!(with(r#"{"scal*" = 0.1}"#).unwrap().is_finished);
 }
