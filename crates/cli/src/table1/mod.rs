@@ -371,7 +371,10 @@ impl Work<'_> {
             return Ok(());
         }
         let asked = (planned.policy.as_str(), planned.text_first);
-        cell.part("eval", |log| call(&self.ask(&cell, asked, plan.questions), log, &self.cancel))?;
+        cell.part("eval", |log| {
+            call(&self.ask(&cell, asked, plan.questions), log, &self.cancel)?;
+            results::refuse_unanswered(&cell.answers())
+        })?;
         cell.part("probe", |log| call(&self.probe(&cell, planned), log, &self.cancel))
     }
 

@@ -17,6 +17,9 @@ use super::statistics::{Mean, by_chance, mean};
 use crate::probe::Probe;
 use crate::report::Failure;
 
+/// What may precede a question, and makes it no longer to understand.
+const WISH: &str = "Answer the question using a single word or phrase. ";
+
 /// A question: the benchmark and the index.
 pub(super) type Question = (String, String);
 
@@ -242,6 +245,35 @@ fn run(cell: &Cell) -> Result<RunResult> {
     })
 }
 
+/// Refuses answers that lack some: `aki eval` goes on where a question could not be asked, but a mean
+/// of those that could be is no score of a row.
+///
+/// # Errors
+/// If a question has no answer, with the first reason.
+pub(super) fn refuse_unanswered(answers: &Path) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Asked {
+        index: String,
+        error: Option<String>,
+    }
+    for folder in eval::report::benchmark_folders(answers)? {
+        let path = folder.join("predictions.jsonl");
+        let all = lines::<Asked>(&path)?;
+        let failed = all.iter().filter_map(|asked| Some((&asked.index, asked.error.as_ref()?)));
+        let failed: Vec<(&String, &String)> = failed.collect();
+        if let Some((index, why)) = failed.first() {
+            let first = why.lines().next().unwrap_or_default();
+            let (some, all) = (failed.len(), all.len());
+            let failure = Failure::new(format!(
+                "`{}`: {some} of {all} questions have no answer; that of index {index}: {first}",
+                path.display()
+            ));
+            return Err(failure.hint("the same command asks them again").into());
+        }
+    }
+    Ok(())
+}
+
 fn lines<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let read = || format!("cannot read `{}`", path.display());
     let text = fs::read_to_string(path).with_context(read)?;
@@ -256,11 +288,35 @@ fn read_questions(answers: &Path) -> Result<BTreeMap<Question, Asked>> {
         let benchmark = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         for row in lines::<BTreeMap<String, String>>(&folder.join("questions.jsonl"))? {
             if let (Some(index), Some(question)) = (row.get("index"), row.get("question")) {
-                let words = question.split_whitespace().count();
+                let words = question.trim_start_matches(WISH).split_whitespace().count();
                 let asked = Asked { words, kind: Kind::of(question) };
                 questions.insert((benchmark.clone(), index.clone()), asked);
             }
         }
     }
     Ok(questions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_that_lack_some_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = folder.path().join("POPE");
+        fs::create_dir(&of).unwrap();
+        let put = |last: &str| {
+            fs::write(of.join("run.json"), "{}").unwrap();
+            let lines = format!("{{\"index\":\"1\",\"answer\":\"yes\"}}\n{last}\n");
+            fs::write(of.join("predictions.jsonl"), lines).unwrap();
+            refuse_unanswered(folder.path())
+        };
+        put(r#"{"index":"7","answer":""}"#).unwrap();
+        let error = put(r#"{"index":"7","answer":"","error":"row 7: no memory\n  0: main"}"#);
+        let said = error.unwrap_err().to_string();
+        assert!(
+            said.ends_with("1 of 2 questions have no answer; that of index 7: row 7: no memory")
+        );
+    }
 }

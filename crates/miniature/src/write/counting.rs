@@ -38,6 +38,9 @@ pub(super) const SETS: [Set; 3] = [
 const QUESTIONS: usize = 6;
 /// Between the numbers of the first questions of two pictures.
 const ROWS: usize = 10;
+/// How the table asks: as questions in GQA's format are asked in training. Without these words a model
+/// that knows no others may say nothing, or not stop.
+const SHORT: &str = "Answer the question using a single word or phrase.";
 
 /// What decides whether a thing is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +191,7 @@ impl Set {
                 let first = (index * ROWS).to_string();
                 let image = if number == 0 { &picture } else { &first };
                 let index = index * ROWS + number;
-                format!("{index}\t{image}\t{text}\t{answer}\t{}\n", about.category())
+                format!("{index}\t{image}\t{SHORT} {text}\t{answer}\t{}\n", about.category())
             };
             Ok(found.iter().enumerate().map(line).collect())
         };
