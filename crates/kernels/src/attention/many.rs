@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::entries::Entries;
 use super::one::{exponentials, largest};
 use super::tiles::{Panels, ROWS, Seen, cut, room_for, rows_of_block};
-use super::{Call, HeadOut};
+use super::{Call, HeadOut, Visible};
 use crate::aligned::Scratch;
 use crate::simd::{Kernel, Simd};
 
@@ -102,7 +102,7 @@ impl<K: Entries> Head<'_, K> {
         let mut inverses = [0.0; ROWS];
         for (at, row) in rows.clone().enumerate() {
             let scores = &mut scores[at * stride..][..stride];
-            let (largest, total) = weights(simd, call, row, &seen.tiles[at / R], scores);
+            let (largest, total) = weights(simd, &call.visible, row, &seen.tiles[at / R], scores);
             out.set_lse(row, largest, total);
             inverses[at] = if total > 0.0 { 1.0 / total } else { 0.0 };
         }
@@ -136,14 +136,14 @@ fn widen<S: Simd, K: Entries>(simd: S, entry: K::Entry, width: usize, to: &mut [
 /// Turns the scores of one row into weights, zero where the row does not see, and returns the
 /// largest score and the sum of the weights.
 #[inline(always)]
-fn weights<S: Simd, K: Entries>(
+pub(super) fn weights<S: Simd>(
     simd: S,
-    call: &Call<'_, K>,
+    visible: &Visible<'_>,
     row: usize,
     hull: &Range<usize>,
     scores: &mut [f32],
 ) -> (f32, f32) {
-    let ranges = call.visible.row(row);
+    let ranges = visible.row(row);
     let mut most = f32::NEG_INFINITY;
     // No closure, whose code would not get the level's instructions.
     for range in ranges.clone() {

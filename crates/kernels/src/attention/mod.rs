@@ -1,5 +1,7 @@
 //! Attention that walks the visible ranges of a plan.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod entries;
 mod grad;
 mod many;
@@ -8,6 +10,8 @@ mod tiles;
 
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use crate::Level;
 use crate::Matrix;
 use crate::blocks::{BlockFormat, Blocks};
 use crate::parallel::{self, Scatter};
@@ -80,7 +84,9 @@ pub struct AttentionShape {
 
 /// Writes `softmax(scale q k^T) v` over the visible keys of each row to `out`.
 ///
-/// `q` and `out` are `[rows, heads, head_dim]`. A row that sees nothing becomes zero.
+/// `q` and `out` are `[rows, heads, head_dim]`. A row that sees nothing becomes zero. Sums are in f32. Of
+/// 16 rows and more with keys and values of bf16, queries times the scale and the exponentials of the
+/// scores are rounded to bf16 as well under [`Level::Amx`], whose products they are.
 ///
 /// # Panics
 /// If the lengths do not fit, a range goes past the keys, or keys and values differ in type or are
@@ -135,7 +141,17 @@ fn attend(
             run(Call { q, keys, values, strides, visible, shape }, out, lse);
         }
         (Matrix::Bf16(keys), Matrix::Bf16(values)) => {
-            run(Call { q, keys, values, strides, visible, shape }, out, lse);
+            let call = Call { q, keys, values, strides, visible, shape };
+            #[cfg(target_arch = "x86_64")]
+            if Level::current() == Level::Amx && visible.num_rows() >= amx::MANY {
+                let out = call.checked(out, lse);
+                parallel::run(shape.heads, &|head| {
+                    // SAFETY: a level in use was detected, and no task runs another.
+                    unsafe { amx::Head { call, out: out.head(head) }.run() }
+                });
+                return;
+            }
+            run(call, out, lse);
         }
         (Matrix::F16(keys), Matrix::F16(values)) => {
             run(Call { q, keys, values, strides, visible, shape }, out, lse);
@@ -161,6 +177,21 @@ struct Call<'a, K> {
     strides: (usize, usize),
     visible: Visible<'a>,
     shape: AttentionShape,
+}
+
+impl<K> Call<'_, K> {
+    /// Returns where the results go.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    fn checked(&self, out: &mut [f32], lse: Option<Scatter>) -> Out {
+        let AttentionShape { heads, kv_heads, head_dim, .. } = self.shape;
+        let rows = self.visible.num_rows();
+        assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads on {kv_heads}");
+        assert_eq!(self.q.len(), rows * heads * head_dim, "queries of {rows} rows");
+        assert_eq!(out.len(), self.q.len(), "output of {rows} rows");
+        Out { values: Scatter::new(out), lse, shape: self.shape }
+    }
 }
 
 impl<'a, K: Entries> Call<'a, K> {
@@ -235,12 +266,8 @@ impl HeadOut {
 }
 
 fn run<K: Entries>(call: Call<'_, K>, out: &mut [f32], lse: Option<Scatter>) {
-    let AttentionShape { heads, kv_heads, head_dim, .. } = call.shape;
-    let rows = call.visible.num_rows();
-    assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads on {kv_heads}");
-    assert_eq!(call.q.len(), rows * heads * head_dim, "queries of {rows} rows");
-    assert_eq!(out.len(), call.q.len(), "output of {rows} rows");
-    let out = Out { values: Scatter::new(out), lse, shape: call.shape };
+    let (rows, heads) = (call.visible.num_rows(), call.shape.heads);
+    let out = call.checked(out, lse);
     if rows < MANY {
         // As many heads to a task as leave something to do for every thread.
         let tasks = parallel::num_threads().div_ceil(rows.max(1)).clamp(1, heads.max(1));

@@ -6,9 +6,9 @@
 //! whatever the block it is in.
 
 #[cfg(target_arch = "x86_64")]
-mod amx;
+pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
-mod pairs;
+pub(crate) mod pairs;
 
 #[cfg(target_arch = "x86_64")]
 use half::bf16;

@@ -188,7 +188,9 @@ impl Layer {
         let kv = self.to_kv.forward(tape, &tape.cat(&[&media, &latents], 1)?)?;
         let inner = self.heads.query * self.heads.dim;
         let [k, v] = tape.split(&kv, [inner, inner])?;
-        let attended = tape.attention([&q, &k, &v], parts, self.heads)?;
+        let dtype = self.to_kv.dtype();
+        let kept = [tape.for_tiles(k.clone(), dtype)?, tape.for_tiles(v, dtype)?];
+        let attended = tape.attention([&q, &kept[0], &kept[1]], parts, self.heads)?;
         for (image, Part { plan, .. }) in parts.iter().enumerate() {
             let (q, k) = (q.get(image)?, k.get(image)?);
             let kept = Kept::Numbers(k.clone(), k);

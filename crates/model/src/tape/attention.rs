@@ -5,9 +5,11 @@ mod padded;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use kernels::parallel::{chunks_mut, for_each, num_threads};
-use kernels::{AttentionForward, AttentionGrad, AttentionInput, AttentionOut, Matrix, unwritten};
+use kernels::{
+    AttentionForward, AttentionGrad, AttentionInput, AttentionOut, Level, Matrix, unwritten,
+};
 use sequence::AttentionPlan;
 
 use self::padded::Padding;
@@ -72,6 +74,19 @@ fn lengths(part: &Part, heads: Heads) -> Lengths {
 }
 
 impl Tape {
+    /// Returns keys or values that a layer has made as [`Tape::attention`] takes them: rounded to bf16, as
+    /// the layer's operands were, where the processor multiplies bf16 in tiles. Gradients, and layers whose
+    /// weights are f32, keep them as they are.
+    pub(crate) fn for_tiles(&self, x: Tensor, weights: DType) -> Result<Tensor, Error> {
+        let is_kept = weights == DType::F32 || !x.device().is_cpu() || self.tracks(&x);
+        if is_kept || Level::current() != Level::Amx {
+            return Ok(x);
+        }
+        let x = x.contiguous()?;
+        let rounded = kernels::round_to_bf16(&elements(&x)?);
+        Ok(Tensor::from_vec(rounded, x.shape(), x.device())?)
+    }
+
     /// Attends within every sequence. `// q [.., heads * dim], keys and values [.., kv_heads * dim]`
     pub(crate) fn attention(
         &self,

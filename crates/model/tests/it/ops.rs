@@ -1,5 +1,6 @@
 //! Every fused operation equals its plain composition.
 
+use kernels::Level;
 use model::ops::{self, Heads, plain};
 use model::{DType, Device, Tensor};
 use sequence::{AttentionPlan, AttentionPolicy, Layout, Role};
@@ -91,7 +92,11 @@ fn attention_is_its_composition_under_every_policy() {
                 let (k, v) = (stored(), stored());
                 let fused = ops::attention(&q, &k, &v, &plan, heads).unwrap();
                 let plain = plain::attention(&q, &k, &v, &plan, heads).unwrap();
-                assert_equal(&format!("{heads:?} {dtype:?}\n{plan}"), &fused, &plain);
+                let what = format!("{heads:?} {dtype:?}\n{plan}");
+                // There queries and weights are rounded to bf16 as well.
+                let in_tiles = dtype == DType::BF16 && Level::current() == Level::Amx;
+                let tolerance = if in_tiles { 2e-2 } else { TOLERANCE };
+                assert_close(&what, &fused, &values(&plain), tolerance);
             }
         }
     }

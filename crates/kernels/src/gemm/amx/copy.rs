@@ -12,7 +12,7 @@ use crate::simd::x86::transpose_sixteen;
 
 /// Returns the numbers from one copied line to the next: an odd number of lines of the cache, of which
 /// lines of a round depth would all have the same places.
-pub(super) fn stride_of(depth: usize) -> usize {
+pub(crate) fn stride_of(depth: usize) -> usize {
     (depth.div_ceil(STEP) | 1) * SIDE
 }
 

@@ -20,8 +20,8 @@ use std::ops::Range;
 
 use half::bf16;
 
-use self::copy::{copy_lines, stride_of};
-use self::unit::{BLOCK, Rows, SIDE, STEP, Unit};
+use self::copy::copy_lines;
+use self::unit::SIDE;
 use self::unpack::unpack_lines;
 use super::pairs::lines::{Lines, pack};
 use super::{SERIAL, TASKS_PER_THREAD, Target, View};
@@ -29,6 +29,9 @@ use crate::aligned::{Aligned, Scratch};
 use crate::blocks::{Blocks, LARGE};
 use crate::parallel::{self, chunks_mut, for_each};
 use crate::simd::x86::transpose_sixteen;
+
+pub(crate) use self::copy::stride_of;
+pub(crate) use self::unit::{BLOCK, Rows, STEP, Unit};
 
 /// Rows of `a` above which columns of `b` are packed.
 const MANY: usize = 1024;

@@ -12,11 +12,11 @@ use std::marker::PhantomData;
 use half::bf16;
 
 /// Rows of a tile, and its numbers of 32 bits in a row.
-pub(super) const SIDE: usize = 16;
+pub(crate) const SIDE: usize = 16;
 /// Elements of the depth that a step takes.
-pub(super) const STEP: usize = 32;
+pub(crate) const STEP: usize = 32;
 /// Rows of a product of two times two tiles, and its columns.
-pub(super) const BLOCK: usize = 2 * SIDE;
+pub(crate) const BLOCK: usize = 2 * SIDE;
 
 /// Bytes of a line of the cache: a tile's row.
 const LINE: usize = 64;
@@ -32,7 +32,7 @@ struct Config {
 }
 
 /// The unit of this thread, made ready; giving it back spares the system keeping its tiles.
-pub(super) struct Unit {
+pub(crate) struct Unit {
     /// It is this thread's.
     thread: PhantomData<*const ()>,
 }
@@ -43,7 +43,7 @@ impl Unit {
     /// # Safety
     /// The processor must have the instructions of [`Level::Amx`](crate::Level), and the thread no other
     /// unit.
-    pub(super) unsafe fn new() -> Self {
+    pub(crate) unsafe fn new() -> Self {
         let mut config = Config {
             palette: 1,
             start_row: 0,
@@ -69,19 +69,36 @@ impl Unit {
     ///
     /// # Safety
     /// The processor must have the instructions.
-    #[allow(clippy::unused_self, reason = "a unit is the proof that the tiles are ready")]
     pub(super) unsafe fn multiply(
         &self,
         rows: &Rows<'_>,
         columns: &[f32],
         (sums, is_new): (&mut [[f32; BLOCK]; BLOCK], bool),
     ) {
+        let sums = (sums.as_flattened_mut(), BLOCK);
+        // SAFETY: the caller vouches for it.
+        unsafe { self.multiply_to(rows, columns, sums, is_new) }
+    }
+
+    /// Likewise, where rows of the block are so many numbers apart.
+    ///
+    /// # Safety
+    /// As for [`Unit::multiply`].
+    #[allow(clippy::unused_self, reason = "a unit is the proof that the tiles are ready")]
+    pub(crate) unsafe fn multiply_to(
+        &self,
+        rows: &Rows<'_>,
+        columns: &[f32],
+        (sums, stride): (&mut [f32], usize),
+        is_new: bool,
+    ) {
         assert_eq!(columns.len(), rows.steps * STEP * BLOCK / 2, "columns of {} steps", rows.steps);
+        let sums = &mut sums[..(BLOCK - 1) * stride + BLOCK];
         if rows.steps == 0 {
             return;
         }
-        // SAFETY: what is read are as many steps of rows and columns as there are, and the sums are as
-        // many as four tiles have.
+        // SAFETY: what is read are as many steps of rows and columns as there are, and the sums have room
+        // for four tiles of rows so far apart.
         unsafe {
             asm!(
                 "test {new}, {new}",
@@ -97,9 +114,9 @@ impl Unit {
                 "tilezero tmm2",
                 "tilezero tmm3",
                 "3:",
-                "tileloadd tmm6, [{columns} + {side} * 1]",
+                "tileloadd tmm6, [{columns} + {pairs} * 1]",
                 "tileloadd tmm4, [{upper} + {stride} * 1]",
-                "tileloadd tmm7, [{columns} + {side} * 1 + 64]",
+                "tileloadd tmm7, [{columns} + {pairs} * 1 + 64]",
                 "tileloadd tmm5, [{lower} + {stride} * 1]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
                 "tdpbf16ps tmm1, tmm4, tmm7",
@@ -116,8 +133,9 @@ impl Unit {
                 "tilestored [{below} + {side} * 1 + 64], tmm3",
                 new = in(reg) usize::from(is_new),
                 sums = in(reg) sums.as_mut_ptr(),
-                below = in(reg) sums[SIDE..].as_mut_ptr(),
-                side = in(reg) size_of::<[f32; BLOCK]>(),
+                below = in(reg) sums[SIDE * stride..].as_mut_ptr(),
+                side = in(reg) stride * size_of::<f32>(),
+                pairs = in(reg) BLOCK * size_of::<f32>(),
                 upper = inout(reg) rows.first => _,
                 lower = inout(reg) rows.first.wrapping_add(SIDE * rows.stride) => _,
                 stride = in(reg) rows.stride,
@@ -137,7 +155,7 @@ impl Drop for Unit {
 }
 
 /// 32 rows over some steps.
-pub(super) struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     first: *const u8,
     /// Bytes from one row to the next.
     stride: usize,
@@ -146,7 +164,7 @@ pub(super) struct Rows<'a> {
 }
 
 /// What rows are made of: two bytes, any of which are a bf16, or twice as many.
-pub(super) trait Plain {}
+pub(crate) trait Plain {}
 impl Plain for bf16 {}
 impl Plain for f32 {}
 
@@ -155,7 +173,7 @@ impl<'a> Rows<'a> {
     ///
     /// # Panics
     /// If there are not as many.
-    pub(super) fn new<T: Plain>(data: &'a [T], stride: usize, steps: usize) -> Self {
+    pub(crate) fn new<T: Plain>(data: &'a [T], stride: usize, steps: usize) -> Self {
         let len = (BLOCK - 1) * stride + steps * LINE / size_of::<T>();
         assert!(data.len() >= len, "32 rows of {steps} steps in {} values", data.len());
         let first = data.as_ptr().cast();
