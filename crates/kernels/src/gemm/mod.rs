@@ -112,7 +112,10 @@ impl<A: Element, B: Element> Product<'_, A, B> {
             let Self { size, target, accumulate, .. } = self;
             // SAFETY: a level in use was detected, and the caller vouches for the rest.
             match Level::current() {
-                Level::Amx => return unsafe { Tiles { a, b, size, target, accumulate }.run() },
+                Level::Amx => {
+                    let bias = None;
+                    return unsafe { Tiles { a, b, size, target, accumulate, bias }.run() };
+                }
                 Level::Avx512Bf16 => {
                     return unsafe { Pairs { a, b, size, target, accumulate }.run() };
                 }
@@ -140,8 +143,28 @@ impl<A: Element, B: Element> Product<'_, A, B> {
     }
 }
 
-/// Writes `x weight^T` to all of a result, or adds it, in tiles: `x` `[rows, width]`, `weight`
-/// `[out_width, width]` in blocks, each element of which is rounded to bf16.
+/// Writes `x weight^T + bias` to all of a result, in tiles: `x` `[rows, width]`, `weight`
+/// `[out_width, width]`.
+///
+/// # Safety
+/// The processor must have the instructions of [`Level::Amx`].
+#[cfg(target_arch = "x86_64")]
+pub(crate) unsafe fn multiply_bf16(
+    (x, weight): (&[bf16], &[bf16]),
+    width: usize,
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let (rows, out_width) = (x.len() / width, weight.len() / width);
+    let (a, b) =
+        (View { data: x, strides: (width, 1) }, View { data: weight, strides: (1, width) });
+    let target = Target { stride: out_width, at: 0, out: Scatter::new(out) };
+    let size = (rows, out_width, width);
+    // SAFETY: `out` is borrowed mutably for all of it, and the caller vouches for the instructions.
+    unsafe { Tiles { a, b, size, target, accumulate: false, bias }.run() }
+}
+
+/// Likewise of weights in blocks, each element of which is rounded to bf16.
 ///
 /// # Safety
 /// The processor must have the instructions of [`Level::Amx`].
@@ -149,12 +172,12 @@ impl<A: Element, B: Element> Product<'_, A, B> {
 pub(crate) unsafe fn multiply_blocks(
     (x, weight): (&[bf16], Blocks<'_>),
     width: usize,
+    bias: Option<&[f32]>,
     out: &mut [f32],
-    accumulate: bool,
 ) {
     let target = Target { stride: weight.len() / width, at: 0, out: Scatter::new(out) };
     // SAFETY: `out` is borrowed mutably for all of it, and the caller vouches for the instructions.
-    unsafe { TilesOfBlocks { x, weight, width, target, accumulate }.run() }
+    unsafe { TilesOfBlocks { x, weight, width, target, bias }.run() }
 }
 
 /// Returns the size of the blocks of so many tasks that packs least.

@@ -106,7 +106,7 @@ pub fn linear(x: &[f32], weight: Matrix<'_>, bias: Option<&[f32]>, width: usize,
         Matrix::Bf16(weight) => {
             #[cfg(target_arch = "x86_64")]
             if Level::current() == Level::Amx {
-                packed::run((&round_to_bf16(x), width), weight, bias, out);
+                packed::in_tiles(x, weight, bias, width, out);
                 return;
             }
             #[cfg(target_arch = "x86_64")]

@@ -1,11 +1,14 @@
 //! The linear layer by packed panels, for many rows.
 
+#[cfg(target_arch = "x86_64")]
+use half::bf16;
+
 use super::{Matrix, check, linear, round_to_bf16};
 #[cfg(target_arch = "x86_64")]
 use crate::Level;
-#[cfg(target_arch = "x86_64")]
-use crate::gemm::multiply_blocks;
 use crate::gemm::{Product, Target, View};
+#[cfg(target_arch = "x86_64")]
+use crate::gemm::{multiply_bf16, multiply_blocks};
 use crate::parallel::{Scatter, chunks_mut, for_each};
 use crate::simd::Element;
 
@@ -33,20 +36,24 @@ pub fn linear_packed(
         Matrix::F16(weight) => run((x, width), weight, bias, out),
         #[cfg(target_arch = "x86_64")]
         Matrix::Blocks(blocks) if Level::current() == Level::Amx => {
-            let (_, out_width) = check(x.len(), blocks.len(), bias, width, out);
+            check(x.len(), blocks.len(), bias, width, out);
             if !out.is_empty() {
-                begin(out, out_width, bias);
                 let x = round_to_bf16(x);
                 // SAFETY: a level in use was detected.
-                unsafe { multiply_blocks((&x, blocks), width, out, bias.is_some()) }
+                unsafe { multiply_blocks((&x, blocks), width, bias, out) }
             }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Matrix::Bf16(weight) if Level::current() == Level::Amx => {
+            check(x.len(), weight.len(), bias, width, out);
+            in_tiles(x, weight, bias, width, out);
         }
         Matrix::Blocks(_) => linear(x, weight, bias, width, out),
         Matrix::Bf16(weight) => run((&round_to_bf16(x), width), weight, bias, out),
     }
 }
 
-pub(super) fn run<A: Element, B: Element>(
+fn run<A: Element, B: Element>(
     (x, width): (&[A], usize),
     weight: &[B],
     bias: Option<&[f32]>,
@@ -66,6 +73,21 @@ pub(super) fn run<A: Element, B: Element>(
     };
     // SAFETY: `out` is borrowed mutably for all of it.
     unsafe { product.run() }
+}
+
+/// Likewise by weights of bf16 in tiles; the lengths fit.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn in_tiles(
+    x: &[f32],
+    weight: &[bf16],
+    bias: Option<&[f32]>,
+    width: usize,
+    out: &mut [f32],
+) {
+    if !out.is_empty() {
+        // SAFETY: this is for the level of tiles, and a level in use was detected.
+        unsafe { multiply_bf16((&round_to_bf16(x), weight), width, bias, out) }
+    }
 }
 
 /// Writes the bias to every row of the output if there is one.

@@ -13,8 +13,9 @@ mod unit;
 mod unpack;
 
 use std::arch::x86_64::{
-    __m512i, _mm512_loadu_si512, _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi32,
-    _mm512_setzero_si512, _mm512_storeu_si512,
+    __m512i, _mm512_add_ps, _mm512_castsi512_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_epi32, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_si512,
+    _mm512_storeu_si512,
 };
 use std::ops::Range;
 
@@ -50,6 +51,8 @@ pub(super) struct Tiles<'a> {
     pub(super) size: (usize, usize, usize),
     pub(super) target: Target,
     pub(super) accumulate: bool,
+    /// What is added to every row of the result. `// [columns]`
+    pub(super) bias: Option<&'a [f32]>,
 }
 
 impl Tiles<'_> {
@@ -58,7 +61,7 @@ impl Tiles<'_> {
     /// # Safety
     /// Nobody else may access the target's elements at the same time.
     pub(super) unsafe fn run(self) {
-        let Self { a, b, size: (rows, columns, depth), target, accumulate } = self;
+        let Self { a, b, size: (rows, columns, depth), target, accumulate, bias } = self;
         let b = View { data: b.data, strides: (b.strides.1, b.strides.0) };
         let (a_lies, b_lies) = (a.strides.1 == 1, b.strides.1 == 1);
         // What lies need not be packed, and a large matrix takes long to pack; but of many rows writing
@@ -68,7 +71,7 @@ impl Tiles<'_> {
         let read = Read::Lines(read);
         let counts = if is_across { (columns, rows) } else { (rows, columns) };
         // SAFETY: the caller vouches for it.
-        unsafe { Call { read, packed, counts, is_across, depth, target, accumulate }.run() }
+        unsafe { Call { read, packed, counts, is_across, depth, target, accumulate, bias }.run() }
     }
 }
 
@@ -81,7 +84,8 @@ pub(super) struct TilesOfBlocks<'a> {
     pub(super) weight: Blocks<'a>,
     pub(super) width: usize,
     pub(super) target: Target,
-    pub(super) accumulate: bool,
+    /// What is added to every row of the result. `// [out_width]`
+    pub(super) bias: Option<&'a [f32]>,
 }
 
 impl TilesOfBlocks<'_> {
@@ -90,12 +94,14 @@ impl TilesOfBlocks<'_> {
     /// # Safety
     /// As for [`Tiles::run`].
     pub(super) unsafe fn run(self) {
-        let Self { x, weight, width, target, accumulate } = self;
+        let Self { x, weight, width, target, bias } = self;
         let counts = (weight.len() / width, x.len() / width);
         let packed = View { data: x, strides: (width, 1) };
         let (read, depth) = (Read::Blocks(weight, width), width);
+        let call =
+            Call { read, packed, counts, is_across: true, depth, target, accumulate: false, bias };
         // SAFETY: the caller vouches for it.
-        unsafe { Call { read, packed, counts, is_across: true, depth, target, accumulate }.run() }
+        unsafe { call.run() }
     }
 }
 
@@ -117,6 +123,7 @@ struct Call<'a> {
     depth: usize,
     target: Target,
     accumulate: bool,
+    bias: Option<&'a [f32]>,
 }
 
 impl Call<'_> {
@@ -202,7 +209,7 @@ impl Task<'_> {
                             self.get(block.clone(), sums);
                         }
                         self.multiply(block.clone(), of_depth.clone(), (&mut *sums, is_new), copy);
-                        self.put(block, sums);
+                        self.put(block, sums, if start == 0 { self.call.bias } else { None });
                     }
                 }
             }
@@ -289,13 +296,27 @@ impl Task<'_> {
         }
     }
 
-    /// Writes some blocks where they belong.
+    /// Writes some blocks where they belong, with the bias if it is to be added.
     ///
     /// # Safety
     /// As for [`Tiles::run`], of these elements.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    unsafe fn put(&self, blocks: (Range<usize>, Range<usize>), sums: &[Sums]) {
+    unsafe fn put(
+        &self,
+        blocks: (Range<usize>, Range<usize>),
+        sums: &[Sums],
+        bias: Option<&[f32]>,
+    ) {
         for square in self.squares(blocks) {
+            let of_columns = match bias {
+                Some(bias) => {
+                    let of = &bias[self.columns(&square)];
+                    // SAFETY: the mask has a bit for each element.
+                    unsafe { _mm512_maskz_loadu_ps(bits(of.len()), of.as_ptr()) }
+                }
+                // Adding it changes nothing, minus zero included.
+                None => _mm512_set1_ps(-0.0),
+            };
             let (block, row, column) = square.at;
             let sums = &sums[block][row..row + SIDE];
             // SAFETY: there are sixteen.
@@ -305,7 +326,8 @@ impl Task<'_> {
             // SAFETY: the caller vouches for the elements, and the mask has a bit for each.
             let store = |i: usize, vector: __m512i| unsafe {
                 let to = self.row(&square, i);
-                _mm512_mask_storeu_epi32(to.as_mut_ptr().cast(), bits(to.len()), vector);
+                let vector = _mm512_add_ps(_mm512_castsi512_ps(vector), of_columns);
+                _mm512_mask_storeu_ps(to.as_mut_ptr(), bits(to.len()), vector);
             };
             let height = self.height(&square);
             if self.call.is_across {
@@ -350,13 +372,19 @@ impl Task<'_> {
         if self.call.is_across { packed.len() } else { lines.len() }
     }
 
+    /// Returns the columns of the result that a square has elements of.
+    fn columns(&self, Square { lines, packed, .. }: &Square) -> Range<usize> {
+        if self.call.is_across { lines.clone() } else { packed.clone() }
+    }
+
     /// Returns the elements that a square has of one of these rows.
     ///
     /// # Safety
     /// As for [`Tiles::run`], of these elements, as long as the result lives.
-    unsafe fn row<'b>(&self, Square { lines, packed, .. }: &Square, i: usize) -> &'b mut [f32] {
+    unsafe fn row<'b>(&self, square: &Square, i: usize) -> &'b mut [f32] {
         let Call { target, is_across, .. } = *self.call;
-        let (row, columns) = if is_across { (packed.start, lines) } else { (lines.start, packed) };
+        let row = if is_across { square.packed.start } else { square.lines.start };
+        let columns = self.columns(square);
         let start = target.at + (row + i) * target.stride + columns.start;
         // SAFETY: the caller vouches for it.
         unsafe { target.out.slice(start, columns.len()) }
