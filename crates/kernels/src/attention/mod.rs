@@ -86,7 +86,7 @@ pub struct AttentionShape {
 ///
 /// `q` and `out` are `[rows, heads, head_dim]`. A row that sees nothing becomes zero. Sums are in f32. Of
 /// 16 rows and more with keys and values of bf16, queries times the scale and the exponentials of the
-/// scores are rounded to bf16 as well under [`Level::Amx`], whose products they are.
+/// scores are rounded to bf16 as well under [`Level::Amx`](crate::Level), whose products they are.
 ///
 /// # Panics
 /// If the lengths do not fit, a range goes past the keys, or keys and values differ in type or are
