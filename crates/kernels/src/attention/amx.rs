@@ -1,10 +1,6 @@
 //! All rows of one head in the processor's tiles of bf16: queries, keys, values and weights are rounded
 //! to them, and sums are in f32.
 
-use std::arch::x86_64::{
-    __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_storeu_si512,
-};
-use std::mem::transmute;
 use std::ops::Range;
 
 use half::bf16;
@@ -14,8 +10,7 @@ use super::tiles::{cut, room_for};
 use super::{Call, HeadOut, Visible};
 use crate::aligned::Scratch;
 use crate::gemm::View;
-use crate::gemm::amx::{BLOCK, Rows, STEP, Unit, stride_of};
-use crate::gemm::pairs::lines::{Lines, pack};
+use crate::gemm::amx::{BLOCK, Rows, STEP, Unit, pack_panel, put_rounded, stride_of};
 use crate::simd::{Kernel, Simd, dispatch};
 
 /// Rows from which on tiles are filled well enough.
@@ -105,9 +100,10 @@ impl Head<'_> {
         let dim = call.shape.head_dim;
         let hull = call.visible.hull(rows.clone());
         if hull.is_empty() {
+            room.results.fill(0.0);
             for row in rows {
                 out.set_lse(row, f32::NEG_INFINITY, 0.0);
-                out.set(row, &room.results_of_none()[..dim]);
+                out.set(row, room.results);
             }
             return;
         }
@@ -138,7 +134,7 @@ impl Head<'_> {
             scores[hull.end..].fill(0.0);
             let from = &scores[seen.start * BLOCK..];
             // SAFETY: as above.
-            unsafe { round(from, &mut room.weights[at * width + seen.start * STEP / 2..]) }
+            unsafe { put_rounded(from, &mut room.weights[at * width + seen.start * STEP / 2..]) }
         }
         let weights = Rows::new(&room.weights[seen.start * STEP / 2..], width, seen.len());
         let num_steps = packed.columns.div_ceil(STEP);
@@ -156,14 +152,6 @@ impl Head<'_> {
             }
             out.set(row, result);
         }
-    }
-}
-
-impl Room<'_> {
-    /// Returns the result of a row that sees nothing.
-    fn results_of_none(&mut self) -> &[f32] {
-        self.results.fill(0.0);
-        self.results
     }
 }
 
@@ -189,10 +177,7 @@ impl Kernel for Softmax<'_> {
 fn pack_panels(view: &View<'_, bf16>, (count, depth): (usize, usize), to: &mut [f32]) {
     let panel_len = depth.div_ceil(STEP) * OF_STEP;
     for (index, panel) in to.chunks_exact_mut(panel_len).enumerate() {
-        let lines = index * BLOCK..count.min((index + 1) * BLOCK);
-        let (pairs, rest) = panel.split_at_mut(depth.div_ceil(2) * BLOCK);
-        pack(&Lines::of_rows(*view, lines, 0..depth), pairs, BLOCK);
-        rest.fill(0.0);
+        pack_panel(*view, index * BLOCK..count.min((index + 1) * BLOCK), depth, panel);
     }
 }
 
@@ -205,21 +190,6 @@ fn round_scaled(from: &[f32], scale: f32, to: &mut [f32]) {
         for (to, from) in scaled.iter_mut().zip(from) {
             *to = from * scale;
         }
-        round(&scaled, to);
-    }
-}
-
-/// Writes whole steps of numbers, rounded.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn round(from: &[f32], to: &mut [f32]) {
-    for (from, to) in from.chunks_exact(STEP).zip(to.chunks_exact_mut(STEP / 2)) {
-        // SAFETY: there are two vectors of numbers and room for one, and both types of a vector are 512
-        // plain bits.
-        unsafe {
-            let (first, second) = (from.as_ptr(), from[STEP / 2..].as_ptr());
-            let rounded = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(second), _mm512_loadu_ps(first));
-            _mm512_storeu_si512(to.as_mut_ptr().cast(), transmute::<__m512bh, __m512i>(rounded));
-        }
+        put_rounded(&scaled, to);
     }
 }

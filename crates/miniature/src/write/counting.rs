@@ -10,6 +10,7 @@ use super::WorldConfig;
 use super::benchmarks::base64;
 use super::files::{Counts, Job, encode, json as encode_json};
 use super::instruct::{key, truth};
+use super::rockets::SHORT;
 use crate::Error;
 use crate::language::{Says, alike, plural};
 use crate::random::{Key, Stream};
@@ -38,10 +39,6 @@ pub(super) const SETS: [Set; 3] = [
 const QUESTIONS: usize = 6;
 /// Between the numbers of the first questions of two pictures.
 const ROWS: usize = 10;
-/// How the table asks: as questions in GQA's format are asked in training. Without these words a model
-/// that knows no others may say nothing, or not stop.
-const SHORT: &str = "Answer the question using a single word or phrase.";
-
 /// What decides whether a thing is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counted {
@@ -191,7 +188,9 @@ impl Set {
                 let first = (index * ROWS).to_string();
                 let image = if number == 0 { &picture } else { &first };
                 let index = index * ROWS + number;
-                format!("{index}\t{image}\t{SHORT} {text}\t{answer}\t{}\n", about.category())
+                // As questions in GQA's format are asked in training: without these words a model that
+                // knows no others may say nothing, or not stop.
+                format!("{index}\t{image}\t{SHORT}{text}\t{answer}\t{}\n", about.category())
             };
             Ok(found.iter().enumerate().map(line).collect())
         };

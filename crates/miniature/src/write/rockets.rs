@@ -22,7 +22,7 @@ const POOL: u64 = 400;
 /// How many questions are asked about a picture, beside the one for what is new.
 const NUM_QUESTIONS: usize = 5;
 /// What is said before a question that a word answers.
-const SHORT: &str = "Answer the question using a single word or phrase. ";
+pub(super) const SHORT: &str = "Answer the question using a single word or phrase. ";
 
 /// Returns the pictures and the two files.
 pub(super) fn jobs(config: &WorldConfig) -> Vec<Job<'_>> {

@@ -33,6 +33,7 @@ use crate::simd::x86::transpose_sixteen;
 
 pub(crate) use self::copy::stride_of;
 pub(crate) use self::unit::{BLOCK, Rows, STEP, Unit};
+pub(crate) use self::unpack::put_rounded;
 
 /// Rows of `a` above which columns of `b` are packed.
 const MANY: usize = 1024;
@@ -141,13 +142,8 @@ impl Call<'_> {
         let at_once = if is_small { usize::MAX } else { 1 };
         for_each(chunks_mut(&mut panels, panel_len), at_once, |index, panel| {
             let lines = index * BLOCK..num_packed.min((index + 1) * BLOCK);
-            let (pairs, rest) = panel.split_at_mut(self.depth.div_ceil(2) * BLOCK);
-            if self.depth > 0 {
-                let lines = Lines::of_rows(self.packed, lines, 0..self.depth);
-                // SAFETY: whoever made this product vouches for the instructions.
-                unsafe { pack(&lines, pairs, BLOCK) }
-            }
-            rest.fill(0.0);
+            // SAFETY: whoever made this product vouches for the instructions.
+            unsafe { pack_panel(self.packed, lines, self.depth, panel) }
         });
         let tasks = if threads == 1 { 1 } else { TASKS_PER_THREAD * threads };
         let part = |of: usize, parts: usize| of.div_ceil(parts).next_multiple_of(BLOCK).max(BLOCK);
@@ -164,6 +160,21 @@ impl Call<'_> {
             unsafe { Task { call: self, panels, unit: &Unit::new() }.run(lines, packed) }
         });
     }
+}
+
+/// Packs at most 32 lines over a depth, with zeros up to whole steps of it.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(crate) fn pack_panel(
+    view: View<'_, bf16>,
+    lines: Range<usize>,
+    depth: usize,
+    panel: &mut [f32],
+) {
+    let (pairs, rest) = panel.split_at_mut(depth.div_ceil(2) * BLOCK);
+    if depth > 0 {
+        pack(&Lines::of_rows(view, lines, 0..depth), pairs, BLOCK);
+    }
+    rest.fill(0.0);
 }
 
 /// What a task computes with.

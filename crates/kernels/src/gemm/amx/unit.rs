@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use half::bf16;
 
 /// Rows of a tile, and its numbers of 32 bits in a row.
-pub(crate) const SIDE: usize = 16;
+pub(super) const SIDE: usize = 16;
 /// Elements of the depth that a step takes.
 pub(crate) const STEP: usize = 32;
 /// Rows of a product of two times two tiles, and its columns.

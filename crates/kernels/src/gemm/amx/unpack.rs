@@ -47,10 +47,10 @@ pub(super) fn unpack_lines(
     to.for_each(|to| to.fill(0.0));
 }
 
-/// Writes elements, rounded to bf16.
+/// Writes whole steps of elements, rounded to bf16.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn put_rounded(from: &[f32], to: &mut [f32]) {
+pub(crate) fn put_rounded(from: &[f32], to: &mut [f32]) {
     for (from, to) in from.as_chunks::<STEP>().0.iter().zip(to.as_chunks_mut::<SIDE>().0) {
         // SAFETY: there are two vectors of elements and room for one, and both types of a vector are 512
         // plain bits.
