@@ -46,6 +46,10 @@ use clap::{CommandFactory, Parser};
 use args::{Cli, Command};
 use environment::Environment;
 
+/// What kernels read and write begins a line of the cache.
+#[global_allocator]
+static ALLOCATOR: kernels::LineAllocator = kernels::LineAllocator;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -23,6 +23,7 @@
 mod activation;
 mod activation_grad;
 mod aligned;
+mod allocator;
 mod attention;
 mod blocks;
 mod ceilings;
@@ -42,6 +43,7 @@ mod simd;
 
 pub use activation::{gelu_erf, gelu_tanh, silu_gate};
 pub use activation_grad::{gelu_erf_grad, gelu_tanh_grad, silu_gate_grad};
+pub use allocator::LineAllocator;
 pub use attention::{
     AttentionForward, AttentionGrad, AttentionInput, AttentionOut, AttentionShape, KeyValues,
     Visible, attention, attention_grad, attention_with_lse,

@@ -14,14 +14,14 @@ pub(crate) mod pairs;
 use half::bf16;
 
 #[cfg(target_arch = "x86_64")]
-use self::amx::{Tiles, TilesOfBlocks};
+pub(crate) use self::amx::Weight;
+#[cfg(target_arch = "x86_64")]
+use self::amx::{Tiles, TilesOfRows};
 #[cfg(target_arch = "x86_64")]
 use self::pairs::Pairs;
 #[cfg(target_arch = "x86_64")]
 use crate::Level;
 use crate::aligned::Scratch;
-#[cfg(target_arch = "x86_64")]
-use crate::blocks::Blocks;
 use crate::parallel::{self, Scatter};
 use crate::simd::{Element, Kernel, Simd, dispatch, load_some};
 
@@ -113,8 +113,7 @@ impl<A: Element, B: Element> Product<'_, A, B> {
             // SAFETY: a level in use was detected, and the caller vouches for the rest.
             match Level::current() {
                 Level::Amx => {
-                    let bias = None;
-                    return unsafe { Tiles { a, b, size, target, accumulate, bias }.run() };
+                    return unsafe { Tiles { a, b, size, target, accumulate }.run() };
                 }
                 Level::Avx512Bf16 => {
                     return unsafe { Pairs { a, b, size, target, accumulate }.run() };
@@ -144,40 +143,21 @@ impl<A: Element, B: Element> Product<'_, A, B> {
 }
 
 /// Writes `x weight^T + bias` to all of a result, in tiles: `x` `[rows, width]`, `weight`
-/// `[out_width, width]`.
+/// `[out_width, width]`. Elements of both are rounded to bf16.
 ///
 /// # Safety
 /// The processor must have the instructions of [`Level::Amx`].
 #[cfg(target_arch = "x86_64")]
-pub(crate) unsafe fn multiply_bf16(
-    (x, weight): (&[bf16], &[bf16]),
+pub(crate) unsafe fn multiply_rounded(
+    (x, weight): (&[f32], Weight<'_>),
     width: usize,
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
-    let (rows, out_width) = (x.len() / width, weight.len() / width);
-    let (a, b) =
-        (View { data: x, strides: (width, 1) }, View { data: weight, strides: (1, width) });
-    let target = Target { stride: out_width, at: 0, out: Scatter::new(out) };
-    let size = (rows, out_width, width);
+    let rows = (x.len() / width).max(1);
+    let target = Target { stride: out.len() / rows, at: 0, out: Scatter::new(out) };
     // SAFETY: `out` is borrowed mutably for all of it, and the caller vouches for the instructions.
-    unsafe { Tiles { a, b, size, target, accumulate: false, bias }.run() }
-}
-
-/// Likewise of weights in blocks, each element of which is rounded to bf16.
-///
-/// # Safety
-/// The processor must have the instructions of [`Level::Amx`].
-#[cfg(target_arch = "x86_64")]
-pub(crate) unsafe fn multiply_blocks(
-    (x, weight): (&[bf16], Blocks<'_>),
-    width: usize,
-    bias: Option<&[f32]>,
-    out: &mut [f32],
-) {
-    let target = Target { stride: weight.len() / width, at: 0, out: Scatter::new(out) };
-    // SAFETY: `out` is borrowed mutably for all of it, and the caller vouches for the instructions.
-    unsafe { TilesOfBlocks { x, weight, width, target, bias }.run() }
+    unsafe { TilesOfRows { x, weight, width, target, bias }.run() }
 }
 
 /// Returns the size of the blocks of so many tasks that packs least.

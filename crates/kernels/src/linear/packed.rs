@@ -8,7 +8,7 @@ use super::{Matrix, check, linear, round_to_bf16};
 use crate::Level;
 use crate::gemm::{Product, Target, View};
 #[cfg(target_arch = "x86_64")]
-use crate::gemm::{multiply_bf16, multiply_blocks};
+use crate::gemm::{Weight, multiply_rounded};
 use crate::parallel::{Scatter, chunks_mut, for_each};
 use crate::simd::Element;
 
@@ -38,9 +38,8 @@ pub fn linear_packed(
         Matrix::Blocks(blocks) if Level::current() == Level::Amx => {
             check(x.len(), blocks.len(), bias, width, out);
             if !out.is_empty() {
-                let x = round_to_bf16(x);
                 // SAFETY: a level in use was detected.
-                unsafe { multiply_blocks((&x, blocks), width, bias, out) }
+                unsafe { multiply_rounded((x, Weight::Blocks(blocks)), width, bias, out) }
             }
         }
         #[cfg(target_arch = "x86_64")]
@@ -86,7 +85,7 @@ pub(super) fn in_tiles(
 ) {
     if !out.is_empty() {
         // SAFETY: this is for the level of tiles, and a level in use was detected.
-        unsafe { multiply_bf16((&round_to_bf16(x), weight), width, bias, out) }
+        unsafe { multiply_rounded((x, Weight::Bf16(weight)), width, bias, out) }
     }
 }
 

@@ -9,6 +9,7 @@
 //! the product is cut: it depends on its own row and column and on nothing else.
 
 mod copy;
+mod panels;
 mod unit;
 mod unpack;
 
@@ -22,18 +23,18 @@ use std::ops::Range;
 use half::bf16;
 
 use self::copy::copy_lines;
+use self::panels::{Panels, RoundedRows};
 use self::unit::SIDE;
 use self::unpack::unpack_lines;
-use super::pairs::lines::{Lines, pack};
 use super::{SERIAL, TASKS_PER_THREAD, Target, View};
-use crate::aligned::{Aligned, Scratch};
+use crate::aligned::Scratch;
 use crate::blocks::{Blocks, LARGE};
-use crate::parallel::{self, chunks_mut, for_each};
+use crate::parallel;
 use crate::simd::x86::transpose_sixteen;
 
 pub(crate) use self::copy::stride_of;
+pub(crate) use self::panels::{pack_panel, put_rounded};
 pub(crate) use self::unit::{BLOCK, Rows, STEP, Unit};
-pub(crate) use self::unpack::put_rounded;
 
 /// Rows of `a` above which columns of `b` are packed.
 const MANY: usize = 1024;
@@ -52,8 +53,6 @@ pub(super) struct Tiles<'a> {
     pub(super) size: (usize, usize, usize),
     pub(super) target: Target,
     pub(super) accumulate: bool,
-    /// What is added to every row of the result. `// [columns]`
-    pub(super) bias: Option<&'a [f32]>,
 }
 
 impl Tiles<'_> {
@@ -62,45 +61,77 @@ impl Tiles<'_> {
     /// # Safety
     /// Nobody else may access the target's elements at the same time.
     pub(super) unsafe fn run(self) {
-        let Self { a, b, size: (rows, columns, depth), target, accumulate, bias } = self;
+        let Self { a, b, size: (rows, columns, depth), target, accumulate } = self;
         let b = View { data: b.data, strides: (b.strides.1, b.strides.0) };
         let (a_lies, b_lies) = (a.strides.1 == 1, b.strides.1 == 1);
-        // What lies need not be packed, and a large matrix takes long to pack; but of many rows writing
-        // the result, of which packed rows are written some elements at a time, takes longer still.
+        // What lies need not be packed.
         let is_across = b_lies && (!a_lies || rows <= columns.min(MANY));
         let (read, packed) = if is_across { (b, a) } else { (a, b) };
-        let read = Read::Lines(read);
         let counts = if is_across { (columns, rows) } else { (rows, columns) };
+        let read = Read::Lines(read);
         // SAFETY: the caller vouches for it.
-        unsafe { Call { read, packed, counts, is_across, depth, target, accumulate, bias }.run() }
+        unsafe {
+            let panels = &Panels::of(packed, counts.1, depth);
+            Call { read, panels, counts, is_across, depth, target, accumulate, bias: None }.run();
+        }
     }
 }
 
-/// `x weight^T`, where the weights are in blocks, each of which is rounded to bf16. The processor must have
-/// the instructions of [`Level::Amx`](crate::Level).
-pub(super) struct TilesOfBlocks<'a> {
+/// `x weight^T`, of numbers that are rounded to bf16. The processor must have the instructions of
+/// [`Level::Amx`](crate::Level).
+pub(super) struct TilesOfRows<'a> {
     /// `// [rows, width]`
-    pub(super) x: &'a [bf16],
+    pub(super) x: &'a [f32],
     /// `// [out_width, width]`
-    pub(super) weight: Blocks<'a>,
+    pub(super) weight: Weight<'a>,
     pub(super) width: usize,
     pub(super) target: Target,
     /// What is added to every row of the result. `// [out_width]`
     pub(super) bias: Option<&'a [f32]>,
 }
 
-impl TilesOfBlocks<'_> {
+/// Weights of bf16, or in blocks, each element of which is rounded to it.
+pub(crate) enum Weight<'a> {
+    Bf16(&'a [bf16]),
+    Blocks(Blocks<'a>),
+}
+
+impl TilesOfRows<'_> {
     /// Multiplies on all threads.
     ///
     /// # Safety
     /// As for [`Tiles::run`].
     pub(super) unsafe fn run(self) {
         let Self { x, weight, width, target, bias } = self;
-        let counts = (weight.len() / width, x.len() / width);
-        let packed = View { data: x, strides: (width, 1) };
-        let (read, depth) = (Read::Blocks(weight, width), width);
-        let call =
-            Call { read, packed, counts, is_across: true, depth, target, accumulate: false, bias };
+        let len = match &weight {
+            Weight::Bf16(weight) => weight.len(),
+            Weight::Blocks(blocks) => blocks.len(),
+        };
+        let (rows, out_width, strides) = (x.len() / width, len / width, (width, 1));
+        let rounded;
+        // A large matrix takes long to pack; but of many rows writing the result, of which packed rows are
+        // written some elements at a time, takes longer still.
+        let (read, is_across) = match weight {
+            Weight::Blocks(blocks) => (Read::Blocks(blocks, width), true),
+            Weight::Bf16(data) if rows <= out_width.min(MANY) => {
+                (Read::Lines(View { data, strides }), true)
+            }
+            Weight::Bf16(_) => {
+                // SAFETY: whoever made this product vouches for the instructions.
+                rounded = unsafe { RoundedRows::of(x, width) };
+                (Read::Rounded(&rounded), false)
+            }
+        };
+        // SAFETY: as above.
+        let panels = &match weight {
+            Weight::Bf16(data) if !is_across => unsafe {
+                Panels::of(View { data, strides }, out_width, width)
+            },
+            _ => unsafe { Panels::rounded(x, width) },
+        };
+        let counts = if is_across { (out_width, rows) } else { (rows, out_width) };
+        let (depth, accumulate) = (width, false);
+        let call = Call { read, panels, counts, is_across, depth, target, accumulate, bias };
         // SAFETY: the caller vouches for it.
         unsafe { call.run() }
     }
@@ -111,12 +142,13 @@ enum Read<'a> {
     Lines(View<'a, bf16>),
     /// Blocks, and the width of their rows.
     Blocks(Blocks<'a>, usize),
+    Rounded(&'a RoundedRows),
 }
 
 /// The products of all lines of one matrix and all lines of another.
 struct Call<'a> {
     read: Read<'a>,
-    packed: View<'a, bf16>,
+    panels: &'a Panels,
     /// Lines of either.
     counts: (usize, usize),
     /// Whether a row of the result is that of a packed line.
@@ -136,52 +168,38 @@ impl Call<'_> {
         let (count, num_packed) = self.counts;
         let is_small = count * num_packed * self.depth <= SERIAL;
         let threads = if is_small { 1 } else { parallel::num_threads() };
-        // Even a product of no depth is written.
-        let panel_len = BLOCK * self.depth.max(1).next_multiple_of(STEP) / 2;
-        let mut panels = Aligned::unwritten(num_packed.div_ceil(BLOCK) * panel_len);
-        let at_once = if is_small { usize::MAX } else { 1 };
-        for_each(chunks_mut(&mut panels, panel_len), at_once, |index, panel| {
-            let lines = index * BLOCK..num_packed.min((index + 1) * BLOCK);
-            // SAFETY: whoever made this product vouches for the instructions.
-            unsafe { pack_panel(self.packed, lines, self.depth, panel) }
-        });
         let tasks = if threads == 1 { 1 } else { TASKS_PER_THREAD * threads };
         let part = |of: usize, parts: usize| of.div_ceil(parts).next_multiple_of(BLOCK).max(BLOCK);
+        // Parts of the same size rather than large ones and a rest.
+        let even = |of: usize, part: usize| of.div_ceil(of.div_ceil(part.max(1)).max(1)).max(1);
+        let bytes = |depth: usize| BLOCK * depth * size_of::<bf16>();
+        let (depth, panels) = (self.depth.max(1), num_packed.div_ceil(BLOCK));
+        let fits = panels * bytes(depth) <= CACHED;
+        let deep = if fits { depth } else { even(depth, DEPTH).next_multiple_of(LARGE) };
         let tall = part(count, tasks);
         let down = count.div_ceil(tall).max(1);
-        let broad = part(num_packed, tasks.div_ceil(down));
-        let panels = (&*panels, panel_len);
-        parallel::run(down * num_packed.div_ceil(broad), &|task| {
-            let (first, first_packed) = (task % down * tall, task / down * broad);
-            let lines = first..count.min(first + tall);
-            let packed = first_packed..num_packed.min(first_packed + broad);
-            // SAFETY: no task runs another, their parts of the target are disjoint, and the caller vouches
-            // for it and for the instructions.
-            unsafe { Task { call: self, panels, unit: &Unit::new() }.run(lines, packed) }
-        });
+        let broad = (even(panels, CACHED / bytes(deep)) * BLOCK)
+            .min(part(num_packed, tasks.div_ceil(down)));
+        for start in (0..depth).step_by(deep) {
+            let of_depth = start..self.depth.min(start + deep);
+            // A thread's next task has the same panels, which are in its cache.
+            parallel::run(down * num_packed.div_ceil(broad), &|task| {
+                let (first, first_packed) = (task % down * tall, task / down * broad);
+                let lines = first..count.min(first + tall);
+                let packed = first_packed..num_packed.min(first_packed + broad);
+                // SAFETY: no task runs another, their parts of the target are disjoint, and the caller
+                // vouches for it and for the instructions.
+                unsafe {
+                    Task { call: self, unit: &Unit::new() }.run(lines, packed, of_depth.clone());
+                }
+            });
+        }
     }
-}
-
-/// Packs at most 32 lines over a depth, with zeros up to whole steps of it.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(crate) fn pack_panel(
-    view: View<'_, bf16>,
-    lines: Range<usize>,
-    depth: usize,
-    panel: &mut [f32],
-) {
-    let (pairs, rest) = panel.split_at_mut(depth.div_ceil(2) * BLOCK);
-    if depth > 0 {
-        pack(&Lines::of_rows(view, lines, 0..depth), pairs, BLOCK);
-    }
-    rest.fill(0.0);
 }
 
 /// What a task computes with.
 struct Task<'a> {
     call: &'a Call<'a>,
-    /// What was packed, and the elements from one panel to the next.
-    panels: (&'a [f32], usize),
     unit: &'a Unit,
 }
 
@@ -189,40 +207,30 @@ struct Task<'a> {
 type Sums = [[f32; BLOCK]; BLOCK];
 
 impl Task<'_> {
-    /// Multiplies some lines with some packed ones, the first of which starts a panel.
+    /// Multiplies some lines with some packed ones, the first of which starts a panel, over a part of the
+    /// depth.
     ///
     /// # Safety
     /// As for [`Tiles::run`], of these elements.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    unsafe fn run(self, lines: Range<usize>, packed: Range<usize>) {
-        // Parts of the same size rather than large ones and a rest.
-        let even = |of: usize, part: usize| of.div_ceil(of.div_ceil(part.max(1)).max(1)).max(1);
-        let bytes = |depth: usize| BLOCK * depth * size_of::<bf16>();
-        let (depth, panels) = (self.call.depth.max(1), packed.len().div_ceil(BLOCK));
-        let fits = panels * bytes(depth) <= CACHED;
-        let deep = if fits { depth } else { even(depth, DEPTH).next_multiple_of(LARGE) };
-        let at_once = even(panels, CACHED / bytes(deep));
-        let (sums_len, copy_len) = (at_once * BLOCK * BLOCK, BLOCK * stride_of(deep));
+    unsafe fn run(self, lines: Range<usize>, packed: Range<usize>, depth: Range<usize>) {
+        let panels = packed.len().div_ceil(BLOCK);
+        let (sums_len, copy_len) = (panels * BLOCK * BLOCK, BLOCK * stride_of(depth.len()));
         let mut scratch = Scratch::of(sums_len + copy_len);
         let (sums, copy) = scratch.split_at_mut(sums_len);
         let (sums, _) = sums.as_chunks_mut::<BLOCK>().0.as_chunks_mut::<BLOCK>();
-        for start in (0..depth).step_by(deep) {
-            let of_depth = start..self.call.depth.min(start + deep);
-            for first_packed in packed.clone().step_by(at_once * BLOCK) {
-                let some = first_packed..packed.end.min(first_packed + at_once * BLOCK);
-                let sums = &mut sums[..some.len().div_ceil(BLOCK)];
-                for first in lines.clone().step_by(BLOCK) {
-                    let block = (first..lines.end.min(first + BLOCK), some.clone());
-                    let is_new = !self.call.accumulate && start == 0;
-                    // SAFETY: the caller vouches for it.
-                    unsafe {
-                        if !is_new {
-                            self.get(block.clone(), sums);
-                        }
-                        self.multiply(block.clone(), of_depth.clone(), (&mut *sums, is_new), copy);
-                        self.put(block, sums, if start == 0 { self.call.bias } else { None });
-                    }
+        let is_first = depth.start == 0;
+        let is_new = is_first && !self.call.accumulate;
+        let bias = if is_first { self.call.bias } else { None };
+        for first in lines.clone().step_by(BLOCK) {
+            let block = (first..lines.end.min(first + BLOCK), packed.clone());
+            // SAFETY: the caller vouches for it.
+            unsafe {
+                if !is_new {
+                    self.get(block.clone(), sums);
                 }
+                self.multiply(block.clone(), depth.clone(), (&mut *sums, is_new), copy);
+                self.put(block, sums, bias);
             }
         }
     }
@@ -240,8 +248,8 @@ impl Task<'_> {
         (sums, mut is_new): (&mut [Sums], bool),
         copy: &mut [f32],
     ) {
-        let (panels, panel_len) = self.panels;
-        let panels = &panels[packed.start / BLOCK * panel_len..];
+        let panel_len = self.call.panels.len;
+        let panels = &self.call.panels[packed.start / BLOCK * panel_len..];
         if depth.is_empty() && is_new {
             sums.as_flattened_mut().as_flattened_mut().fill(0.0);
         }
@@ -261,6 +269,10 @@ impl Task<'_> {
                 // SAFETY: as above.
                 unsafe { unpack_lines((blocks, *width), lines, depth.clone(), copy) }
                 add(&Rows::new(copy, copied, steps), depth.start);
+            }
+            Read::Rounded(RoundedRows { numbers, stride }) => {
+                let from = &numbers[lines.start * stride + depth.start / 2..];
+                add(&Rows::new(from, *stride, depth.len().div_ceil(STEP)), depth.start);
             }
             Read::Lines(read) => {
                 // Whole steps of as many lines are read as they lie, others are copied.

@@ -1,13 +1,10 @@
 //! Blocks of few bits as lines of bf16.
 
-use std::arch::x86_64::{
-    __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_storeu_si512,
-};
-use std::mem::transmute;
 use std::ops::Range;
 
 use super::copy::stride_of;
-use super::unit::{BLOCK, SIDE, STEP};
+use super::panels::put_rounded;
+use super::unit::BLOCK;
 use crate::blocks::dequantize::{q4_0, q4_k, q5_k, q6_k, q8_0};
 use crate::blocks::{BlockFormat, Blocks, LARGE, SMALL};
 
@@ -45,19 +42,4 @@ pub(super) fn unpack_lines(
         }
     }
     to.for_each(|to| to.fill(0.0));
-}
-
-/// Writes whole steps of elements, rounded to bf16.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-pub(crate) fn put_rounded(from: &[f32], to: &mut [f32]) {
-    for (from, to) in from.as_chunks::<STEP>().0.iter().zip(to.as_chunks_mut::<SIDE>().0) {
-        // SAFETY: there are two vectors of elements and room for one, and both types of a vector are 512
-        // plain bits.
-        unsafe {
-            let (first, second) = (from.as_ptr(), from.as_ptr().add(SIDE));
-            let rounded = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(second), _mm512_loadu_ps(first));
-            _mm512_storeu_si512(to.as_mut_ptr().cast(), transmute::<__m512bh, __m512i>(rounded));
-        }
-    }
 }
