@@ -8,6 +8,10 @@ use std::sync::Arc;
 use half::{bf16, f16};
 use memmap2::{Mmap, UncheckedAdvice};
 
+/// Bytes of a file that is mapped in large pages, where the system has some.
+#[cfg(target_os = "linux")]
+const LARGE: usize = 16 << 20;
+
 /// A cheaply cloned view of bytes that stay where they are.
 #[derive(Clone)]
 pub struct Bytes {
@@ -30,6 +34,12 @@ impl Bytes {
         // SAFETY: the map is read-only and private to this process's view; a checkpoint that
         // somebody truncates while it is open is the documented hazard of memory maps.
         let map = unsafe { Mmap::map(file) }?;
+        // Of small pages a processor spends half of its time looking up where they are. A system that has
+        // no large ones, or holds the file in small ones already, goes on with these.
+        #[cfg(target_os = "linux")]
+        if map.len() >= LARGE {
+            drop(map.advise(memmap2::Advice::HugePage));
+        }
         let range = 0..map.len();
         Ok(Self { owner: Owner::Mapped(Arc::new(map)), range })
     }
