@@ -10,7 +10,8 @@ use crate::miniature;
 use crate::workspace::{self, Workspace, cargo, read};
 
 /// Where the logs are: each archive holds a folder of its name, a run of `aki table1`. A name without a
-/// hyphen has a report; what is called `NAME-more` stands beside NAME in it.
+/// hyphen has a report; what is called `NAME-more` stands beside NAME in it, and has none of its own. Other
+/// logs, such as `card-NAME`, of which a page gives numbers, are unpacked and nothing else.
 const LOGS: &str = "docs/table1";
 const ENDING: &str = ".tar.xz";
 /// The run of all rows.

@@ -48,7 +48,8 @@ unsafe fn begin(memory: *mut u8) -> *mut u8 {
     // SAFETY: at most `ROOM` bytes are skipped, and before the buffer is room for their number.
     unsafe {
         let start = memory.add(skipped).map_addr(|address| address.next_multiple_of(LINE));
-        start.cast::<usize>().sub(1).write(start.addr() - memory.addr());
+        let room = start.sub(skipped).cast::<[u8; size_of::<usize>()]>();
+        room.write((start.addr() - memory.addr()).to_ne_bytes());
         start
     }
 }
@@ -77,8 +78,9 @@ unsafe fn in_large_pages(memory: *mut u8, size: usize) {
 /// # Safety
 /// It must be from [`begin`].
 unsafe fn skipped(start: *mut u8) -> usize {
-    // SAFETY: it was written there, at a line's end.
-    unsafe { start.cast::<usize>().sub(1).read() }
+    // SAFETY: it was written there.
+    let bytes = unsafe { start.sub(size_of::<usize>()).cast::<[u8; size_of::<usize>()]>().read() };
+    usize::from_ne_bytes(bytes)
 }
 
 // SAFETY: what is given back to the system began where it gave it and has the layout that it was

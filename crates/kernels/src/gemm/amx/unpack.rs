@@ -5,7 +5,7 @@
 //! up.
 
 use std::arch::x86_64::{
-    __m128i, __m256bh, __m256i, __m512, __m512bh, __m512i, _mm_cvtsi32_si128, _mm_loadu_si128,
+    __m128i, __m256bh, __m256i, __m512, __m512bh, __m512i, _mm_cvtsi64_si128, _mm_loadu_si128,
     _mm256_and_si256, _mm256_castsi256_si128, _mm256_cvtepu8_epi16, _mm256_extracti128_si256,
     _mm256_loadu_si256, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_slli_epi16,
     _mm256_srl_epi16, _mm256_srli_epi16, _mm512_and_si512, _mm512_castsi256_si512,
@@ -106,7 +106,7 @@ fn q5_k(block: &[u8; 176], to: &mut [f32; LARGE / 2]) {
     let fifths = _mm512_slli_epi16::<4>(_mm512_cvtepu8_epi16(bytes(block, 16)));
     for (group, to) in to.as_chunks_mut().0.iter_mut().enumerate() {
         let integers = nibbles(block, 48 + group / 2 * SMALL, group % 2);
-        let fifth = _mm512_srl_epi16(fifths, _mm_cvtsi32_si128(group as i32));
+        let fifth = _mm512_srl_epi16(fifths, bits(group));
         let fifth = _mm512_and_si512(fifth, _mm512_set1_epi16(16));
         let table = [0, SIDE].map(|first| groups.element(group, counted(first)));
         let integers = _mm512_or_si512(integers, fifth);
@@ -121,10 +121,9 @@ fn q6_k(block: &[u8; 210], to: &mut [f32; LARGE / 2]) {
     for (quarter, to) in to.as_chunks_mut().0.iter_mut().enumerate() {
         // Each half of the block has its own 64 and 32 bytes, which its quarters share.
         let (half, quarter_of) = (quarter / 4, quarter % 4);
-        let shift = |bits: usize| _mm_cvtsi32_si128(bits as i32);
         let low = bytes(block, half * 64 + quarter_of % 2 * SMALL);
-        let low = _mm256_srl_epi16(low, shift(quarter_of / 2 * 4));
-        let high = _mm256_srl_epi16(bytes(block, 128 + half * SMALL), shift(2 * quarter_of));
+        let low = _mm256_srl_epi16(low, bits(quarter_of / 2 * 4));
+        let high = _mm256_srl_epi16(bytes(block, 128 + half * SMALL), bits(2 * quarter_of));
         let high = _mm256_and_si256(high, _mm256_set1_epi8(3));
         let low = _mm256_and_si256(low, _mm256_set1_epi8(15));
         let integers = _mm256_or_si256(low, _mm256_slli_epi16::<4>(high));
@@ -205,12 +204,20 @@ fn bytes(block: &[u8], at: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
 
+/// Returns how far to shift.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn bits(count: usize) -> __m128i {
+    const COUNTS: [i64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+    _mm_cvtsi64_si128(COUNTS[count])
+}
+
 /// Returns the low or the high halves of 32 bytes, each in sixteen bits.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn nibbles(block: &[u8], at: usize, half: usize) -> __m512i {
     let wide = _mm512_cvtepu8_epi16(bytes(block, at));
-    let wide = _mm512_srl_epi16(wide, _mm_cvtsi32_si128(4 * half as i32));
+    let wide = _mm512_srl_epi16(wide, bits(4 * half));
     _mm512_and_si512(wide, _mm512_set1_epi16(15))
 }
 
