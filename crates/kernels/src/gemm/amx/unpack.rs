@@ -1,6 +1,6 @@
 //! Blocks of few bits as lines of bf16.
 //!
-//! Every element is computed in f32 as [`dequantize`](crate::dequantize) does, and then rounded.
+//! Every element is computed in f32 as [`dequantize`](crate::dequantize()) does, and then rounded.
 //! Integers of four and five bits have so few values that those of a group are computed once and looked
 //! up.
 
