@@ -2,8 +2,8 @@
 //! side, and lines that begin where lines of the cache do.
 
 use std::arch::x86_64::{
-    __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_maskz_loadu_ps,
-    _mm512_setzero_si512, _mm512_storeu_si512,
+    __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_maskz_loadu_ps, _mm512_setzero_si512,
+    _mm512_storeu_si512,
 };
 use std::mem::transmute;
 use std::ops::{Deref, Range};
@@ -94,7 +94,7 @@ fn pack_rounded(rows: &[f32], width: usize, panel: &mut [f32]) {
             let start = step * STEP;
             let mut square = [_mm512_setzero_si512(); SIDE];
             for (row, pairs) in rows.chunks_exact(width).zip(&mut square) {
-                *pairs = rounded(&row[start..width.min(start + STEP)]);
+                *pairs = step_of(&row[start..width.min(start + STEP)]);
             }
             transpose_sixteen(&mut square);
             for (pairs, to) in square.into_iter().zip(to.chunks_exact_mut(BLOCK)) {
@@ -136,7 +136,7 @@ impl RoundedRows {
 fn round_row(row: &[f32], to: &mut [f32]) {
     for (step, to) in to.as_chunks_mut::<SIDE>().0.iter_mut().enumerate() {
         let start = row.len().min(step * STEP);
-        let elements = rounded(&row[start..row.len().min(start + STEP)]);
+        let elements = step_of(&row[start..row.len().min(start + STEP)]);
         // SAFETY: there is room for sixteen.
         unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), elements) }
     }
@@ -148,24 +148,24 @@ fn round_row(row: &[f32], to: &mut [f32]) {
 pub(crate) fn put_rounded(from: &[f32], to: &mut [f32]) {
     for (from, to) in from.as_chunks::<STEP>().0.iter().zip(to.as_chunks_mut::<SIDE>().0) {
         // SAFETY: there is room for sixteen.
-        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), rounded(from)) }
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), step_of(from)) }
     }
 }
 
 /// Returns at most 32 elements, rounded to bf16, and zeros after them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn rounded(from: &[f32]) -> __m512i {
-    // SAFETY: a mask has a bit for each element that is there, and others are not touched; both types of
-    // a vector are 512 plain bits.
-    unsafe {
-        let (first, second) = if from.len() == STEP {
-            (_mm512_loadu_ps(from.as_ptr()), _mm512_loadu_ps(from.as_ptr().add(SIDE)))
-        } else {
-            let (head, tail) = from.split_at(from.len().min(SIDE));
-            let load = |some: &[f32]| _mm512_maskz_loadu_ps(bits(some.len()), some.as_ptr());
-            (load(head), load(tail))
-        };
-        transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first))
-    }
+fn step_of(from: &[f32]) -> __m512i {
+    let (head, tail) = from.split_at(from.len().min(SIDE));
+    // SAFETY: a mask has a bit for each element that is there, and others are not touched.
+    let load = |some: &[f32]| unsafe { _mm512_maskz_loadu_ps(bits(some.len()), some.as_ptr()) };
+    rounded(load(head), load(tail))
+}
+
+/// Returns 32 numbers, rounded to bf16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) fn rounded(first: __m512, second: __m512) -> __m512i {
+    // SAFETY: both types of a vector are 512 plain bits.
+    unsafe { transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first)) }
 }

@@ -5,19 +5,20 @@
 //! up.
 
 use std::arch::x86_64::{
-    __m128i, __m256bh, __m256i, __m512, __m512bh, __m512i, _mm_cvtsi64_si128, _mm_loadu_si128,
+    __m128i, __m256bh, __m256i, __m512, __m512i, _mm_cvtsi64_si128, _mm_loadu_si128,
     _mm256_and_si256, _mm256_castsi256_si128, _mm256_cvtepu8_epi16, _mm256_extracti128_si256,
     _mm256_loadu_si256, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_slli_epi16,
     _mm256_srl_epi16, _mm256_srli_epi16, _mm512_and_si512, _mm512_castsi256_si512,
     _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi16, _mm512_cvtepu8_epi32,
-    _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_cvtph_ps, _mm512_cvtss_f32, _mm512_inserti64x4,
-    _mm512_loadu_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_permutexvar_epi16, _mm512_set1_epi16,
-    _mm512_set1_ps, _mm512_slli_epi16, _mm512_srl_epi16, _mm512_storeu_si512, _mm512_sub_ps,
+    _mm512_cvtneps_pbh, _mm512_cvtph_ps, _mm512_cvtss_f32, _mm512_inserti64x4, _mm512_loadu_ps,
+    _mm512_mul_ps, _mm512_or_si512, _mm512_permutexvar_epi16, _mm512_set1_epi16, _mm512_set1_ps,
+    _mm512_slli_epi16, _mm512_srl_epi16, _mm512_storeu_si512, _mm512_sub_ps,
 };
 use std::mem::transmute;
 use std::ops::Range;
 
 use super::copy::stride_of;
+use super::panels::rounded;
 use super::unit::{BLOCK, SIDE};
 use crate::blocks::{BlockFormat, Blocks, LARGE, SMALL, unpack_scales};
 
@@ -228,14 +229,6 @@ fn few(numbers: __m512) -> __m512i {
     // SAFETY: both types of a vector are 256 plain bits.
     let rounded = unsafe { transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(numbers)) };
     _mm512_castsi256_si512(rounded)
-}
-
-/// Returns 32 numbers, rounded to bf16.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn rounded(first: __m512, second: __m512) -> __m512i {
-    // SAFETY: both types of a vector are 512 plain bits.
-    unsafe { transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first)) }
 }
 
 #[inline]
