@@ -34,8 +34,8 @@ impl Bytes {
         // SAFETY: the map is read-only and private to this process's view; a checkpoint that
         // somebody truncates while it is open is the documented hazard of memory maps.
         let map = unsafe { Mmap::map(file) }?;
-        // Of small pages a processor spends half of its time looking up where they are. A system that has
-        // no large ones, or holds the file in small ones already, goes on with these.
+        // Memory in small pages is read more slowly, for the processor has to look up where each is. A
+        // system that has no large ones, or holds the file in small ones already, goes on with these.
         #[cfg(target_os = "linux")]
         if map.len() >= LARGE {
             drop(map.advise(memmap2::Advice::HugePage));

@@ -3,11 +3,12 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
 
-/// Bytes of a line of a cache.
-const LINE: usize = 64;
+use crate::memory::LINE;
+
 /// Bytes from which on a buffer starts a line.
 const LARGE: usize = 16 << 10;
-/// Bytes from which on a buffer is kept in large pages, where the system has some.
+/// Bytes from which on a buffer is kept in large pages, where the system has some. One that begins as
+/// zeros is not: the system has pages of zeros, and not all of it may ever be written.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const HUGE: usize = 4 << 20;
 /// Bytes before a large buffer: the distance to where the system's begins, and what is skipped.
@@ -15,8 +16,8 @@ const ROOM: usize = LINE + size_of::<usize>();
 
 /// The system's allocator, but that large buffers start a line of the cache.
 ///
-/// Of a buffer that does not, each vector of 64 bytes lies in two lines, which takes twice the time
-/// where it comes from the second cache or from memory. The system, asked for such a place, cuts its
+/// Of a buffer that does not, each vector of 64 bytes lies in two lines, which takes up to three times
+/// as long to write. The system, asked for such a place, cuts its
 /// memory into pieces of which it finds no use later, so it is asked for somewhat more instead.
 ///
 /// A program takes it as its own:
@@ -44,14 +45,23 @@ unsafe fn begin(memory: *mut u8) -> *mut u8 {
     if memory.is_null() {
         return memory;
     }
-    let skipped = size_of::<usize>();
-    // SAFETY: at most `ROOM` bytes are skipped, and before the buffer is room for their number.
+    // SAFETY: before the buffer is room for the number.
     unsafe {
-        let start = memory.add(skipped).map_addr(|address| address.next_multiple_of(LINE));
-        let room = start.sub(skipped).cast::<[u8; size_of::<usize>()]>();
+        let start = line_in(memory);
+        let room = start.sub(size_of::<usize>()).cast::<[u8; size_of::<usize>()]>();
         room.write((start.addr() - memory.addr()).to_ne_bytes());
         start
     }
+}
+
+/// Returns where the first line of the cache begins that has room for a number before it.
+///
+/// # Safety
+/// As for [`begin`], and the memory must be there.
+unsafe fn line_in(memory: *mut u8) -> *mut u8 {
+    // SAFETY: at most `ROOM` bytes are skipped.
+    let room_over = unsafe { memory.add(size_of::<usize>()) };
+    room_over.map_addr(|address| address.next_multiple_of(LINE))
 }
 
 /// Asks the system for large pages for what will be written: of small ones a processor spends much of
@@ -135,9 +145,7 @@ unsafe impl GlobalAlloc for LineAllocator {
                     if memory.is_null() {
                         return null_mut();
                     }
-                    let now = memory.add(size_of::<usize>());
-                    let now = now.map_addr(|address| address.next_multiple_of(LINE));
-                    memory.add(before).copy_to(now, kept);
+                    memory.add(before).copy_to(line_in(memory), kept);
                     begin(memory)
                 }
                 _ => {

@@ -3,7 +3,7 @@
 use half::bf16;
 
 /// Bytes of a line of a cache.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// Returns so many numbers that are whatever they are, for a kernel that writes all of them.
 ///

@@ -8,7 +8,7 @@
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
-pub(crate) mod pairs;
+mod pairs;
 
 #[cfg(target_arch = "x86_64")]
 use half::bf16;
@@ -112,9 +112,7 @@ impl<A: Element, B: Element> Product<'_, A, B> {
             let Self { size, target, accumulate, .. } = self;
             // SAFETY: a level in use was detected, and the caller vouches for the rest.
             match Level::current() {
-                Level::Amx => {
-                    return unsafe { Tiles { a, b, size, target, accumulate }.run() };
-                }
+                Level::Amx => return unsafe { Tiles { a, b, size, target, accumulate }.run() },
                 Level::Avx512Bf16 => {
                     return unsafe { Pairs { a, b, size, target, accumulate }.run() };
                 }

@@ -18,6 +18,8 @@ use half::{bf16, f16};
 use crate::Level;
 use crate::aligned::{Aligned, LINE};
 use crate::blocks::Blocks;
+#[cfg(target_arch = "x86_64")]
+use crate::gemm::Weight;
 use crate::parallel::{Scatter, chunks, chunks_mut, for_each, num_threads};
 use crate::simd::{Element, dispatch};
 
@@ -106,7 +108,7 @@ pub fn linear(x: &[f32], weight: Matrix<'_>, bias: Option<&[f32]>, width: usize,
         Matrix::Bf16(weight) => {
             #[cfg(target_arch = "x86_64")]
             if Level::current() == Level::Amx {
-                packed::in_tiles(x, weight, bias, width, out);
+                packed::in_tiles(x, Weight::Bf16(weight), bias, width, out);
                 return;
             }
             #[cfg(target_arch = "x86_64")]

@@ -1,8 +1,5 @@
 //! The linear layer by packed panels, for many rows.
 
-#[cfg(target_arch = "x86_64")]
-use half::bf16;
-
 use super::{Matrix, check, linear, round_to_bf16};
 #[cfg(target_arch = "x86_64")]
 use crate::Level;
@@ -37,15 +34,12 @@ pub fn linear_packed(
         #[cfg(target_arch = "x86_64")]
         Matrix::Blocks(blocks) if Level::current() == Level::Amx => {
             check(x.len(), blocks.len(), bias, width, out);
-            if !out.is_empty() {
-                // SAFETY: a level in use was detected.
-                unsafe { multiply_rounded((x, Weight::Blocks(blocks)), width, bias, out) }
-            }
+            in_tiles(x, Weight::Blocks(blocks), bias, width, out);
         }
         #[cfg(target_arch = "x86_64")]
         Matrix::Bf16(weight) if Level::current() == Level::Amx => {
             check(x.len(), weight.len(), bias, width, out);
-            in_tiles(x, weight, bias, width, out);
+            in_tiles(x, Weight::Bf16(weight), bias, width, out);
         }
         Matrix::Blocks(_) => linear(x, weight, bias, width, out),
         Matrix::Bf16(weight) => run((&round_to_bf16(x), width), weight, bias, out),
@@ -74,18 +68,18 @@ fn run<A: Element, B: Element>(
     unsafe { product.run() }
 }
 
-/// Likewise by weights of bf16 in tiles; the lengths fit.
+/// Likewise in tiles, of numbers that are rounded to bf16; the lengths fit.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn in_tiles(
     x: &[f32],
-    weight: &[bf16],
+    weight: Weight<'_>,
     bias: Option<&[f32]>,
     width: usize,
     out: &mut [f32],
 ) {
     if !out.is_empty() {
         // SAFETY: this is for the level of tiles, and a level in use was detected.
-        unsafe { multiply_rounded((x, Weight::Bf16(weight)), width, bias, out) }
+        unsafe { multiply_rounded((x, weight), width, bias, out) }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Products of matrices of bf16 by the processor's unit for them.
 //!
 //! One matrix is packed once, by all threads, 32 of its lines to a panel; the other is read as it lies
-//! wherever its elements follow each other in the depth, 32 of its lines at a time, which meet one
-//! panel after the other. Both come from the second cache; asking memory for what is next takes more time
+//! (numbers of f32 rounded first) wherever its elements follow each other in the depth, 32 of its lines at
+//! a time, which meet one panel after the other. Both come from the second cache; asking memory for what is next takes more time
 //! than it saves.
 //!
 //! Every element is summed step by step over the whole depth, from what is there or from zero, however
@@ -103,37 +103,32 @@ impl TilesOfRows<'_> {
     /// As for [`Tiles::run`].
     pub(super) unsafe fn run(self) {
         let Self { x, weight, width, target, bias } = self;
-        let len = match &weight {
-            Weight::Bf16(weight) => weight.len(),
-            Weight::Blocks(blocks) => blocks.len(),
-        };
-        let (rows, out_width, strides) = (x.len() / width, len / width, (width, 1));
-        let rounded;
-        // A large matrix takes long to pack; but of many rows writing the result, of which packed rows are
-        // written some elements at a time, takes longer still.
-        let (read, is_across) = match weight {
-            Weight::Blocks(blocks) => (Read::Blocks(blocks, width), true),
-            Weight::Bf16(data) if rows <= out_width.min(MANY) => {
-                (Read::Lines(View { data, strides }), true)
+        let rows = x.len() / width;
+        let (read, out_width) = match weight {
+            Weight::Bf16(data) => {
+                (Read::Lines(View { data, strides: (width, 1) }), data.len() / width)
             }
-            Weight::Bf16(_) => {
-                // SAFETY: whoever made this product vouches for the instructions.
-                rounded = unsafe { RoundedRows::of(x, width) };
-                (Read::Rounded(&rounded), false)
-            }
+            Weight::Blocks(blocks) => (Read::Blocks(blocks, width), blocks.len() / width),
         };
-        // SAFETY: as above.
-        let panels = &match weight {
-            Weight::Bf16(data) if !is_across => unsafe {
-                Panels::of(View { data, strides }, out_width, width)
-            },
-            _ => unsafe { Panels::rounded(x, width) },
-        };
-        let counts = if is_across { (out_width, rows) } else { (rows, out_width) };
         let (depth, accumulate) = (width, false);
-        let call = Call { read, panels, counts, is_across, depth, target, accumulate, bias };
-        // SAFETY: the caller vouches for it.
-        unsafe { call.run() }
+        // SAFETY: the caller vouches for it, and whoever made this product for the instructions.
+        unsafe {
+            match read {
+                // A large matrix takes long to pack; but of many rows writing the result, of which packed
+                // rows are written some elements at a time, takes longer still.
+                Read::Lines(weight) if rows > out_width.min(MANY) => {
+                    let (read, is_across) = (Read::Rounded(&RoundedRows::of(x, width)), false);
+                    let (panels, counts) =
+                        (&Panels::of(weight, out_width, width), (rows, out_width));
+                    Call { read, panels, counts, is_across, depth, target, accumulate, bias }.run();
+                }
+                read => {
+                    let (panels, counts, is_across) =
+                        (&Panels::rounded(x, width), (out_width, rows), true);
+                    Call { read, panels, counts, is_across, depth, target, accumulate, bias }.run();
+                }
+            }
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::memory::prefetch_second;
 use crate::simd::x86::transpose_sixteen;
 
 /// Rows of `a` or columns of `b`, over a part of the depth.
-pub(crate) struct Lines<'a> {
+pub(in crate::gemm) struct Lines<'a> {
     data: &'a [bf16],
     /// Elements from one line to the next, and from one element of a line to the next; one of them
     /// is one.
@@ -25,7 +25,11 @@ pub(crate) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    pub(crate) fn of_rows(a: View<'a, bf16>, rows: Range<usize>, depth: Range<usize>) -> Self {
+    pub(in crate::gemm) fn of_rows(
+        a: View<'a, bf16>,
+        rows: Range<usize>,
+        depth: Range<usize>,
+    ) -> Self {
         Self::new(a.data, a.strides, rows, depth)
     }
 
@@ -69,7 +73,7 @@ impl Lines<'_> {
 /// Writes pair `k` of line `l` to `to[k * width + l]`, zeros where there are none. What is written
 /// for lines beyond the width is written over by the next pair; the last one's is left behind.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(crate) fn pack(lines: &Lines<'_>, to: &mut [f32], width: usize) {
+pub(in crate::gemm) fn pack(lines: &Lines<'_>, to: &mut [f32], width: usize) {
     for first in (0..width).step_by(LANES) {
         let count = lines.count.saturating_sub(first).min(LANES);
         if lines.strides.1 == 1 {

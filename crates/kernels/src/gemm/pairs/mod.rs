@@ -8,7 +8,7 @@
 //! multiplied with all columns. Of such rows whole tiles whose elements follow each other are not
 //! packed but read as they lie.
 
-pub(crate) mod lines;
+pub(super) mod lines;
 mod tile;
 
 use std::ops::Range;
