@@ -90,7 +90,7 @@ impl Level {
                 Self::Avx512 => avx512(),
                 Self::Avx512Vnni => vnni(),
                 Self::Avx512Bf16 => bf16(),
-                Self::Amx => bf16() && has_tiles(),
+                Self::Amx => bf16() && is_x86_feature_detected!("avx512vbmi") && has_tiles(),
                 Self::Neon | Self::NeonDotprod => false,
             }
         }
@@ -137,7 +137,7 @@ impl Level {
     }
 }
 
-/// Returns whether the processor has tiles of bf16 and the system lets this process use them.
+/// Returns whether the processor has tiles of bf16 and of bytes and the system lets this process use them.
 ///
 /// Linux keeps a thread's tiles only of processes that have asked for it, as this does once.
 #[cfg(target_arch = "x86_64")]
@@ -147,11 +147,11 @@ fn has_tiles() -> bool {
 
     static HAS_TILES: OnceLock<bool> = OnceLock::new();
     *HAS_TILES.get_or_init(|| {
-        const BF16_AND_TILES: u32 = 1 << 22 | 1 << 24;
+        const TILES_OF_BF16_AND_BYTES: u32 = 1 << 22 | 1 << 24 | 1 << 25;
         if __cpuid_count(0, 0).eax < 7 {
             return false;
         }
-        __cpuid_count(7, 0).edx & BF16_AND_TILES == BF16_AND_TILES && may_use_tiles()
+        __cpuid_count(7, 0).edx & TILES_OF_BF16_AND_BYTES == TILES_OF_BF16_AND_BYTES && may_use_tiles()
     })
 }
 

@@ -1,6 +1,5 @@
 //! The linear layer over blocks of few bits.
 
-use half::bf16;
 use kernels::{
     BlockFormat, Blocks, Level, Matrix, dequantize, linear, linear_grad_input, linear_packed,
 };
@@ -25,15 +24,44 @@ fn blocks(random: &mut Random, format: BlockFormat, elements: usize) -> Vec<u8> 
     bytes
 }
 
-/// Rounds as the doc comment says.
-fn rounded(x: &[f32]) -> Vec<f64> {
+/// Rounds as the doc comment says, so many elements to a scale.
+fn rounded(x: &[f32], width: usize, at_once: usize) -> Vec<f64> {
     let block = |x: &[f32]| {
         let largest = x.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
         let (scale, inverse) = (largest / 127.0, 127.0 / largest);
         let round = move |x: &f32| f64::from(scale) * f64::from((x * inverse).round_ties_even());
         x.iter().map(round).collect::<Vec<_>>()
     };
-    x.chunks(32).flat_map(block).collect()
+    x.chunks(width).flat_map(|row| row.chunks(at_once)).flat_map(block).collect()
+}
+
+/// Asserts that products in tiles are what they are with rounded weights: every element of these is moved by
+/// at most 0.63 of the 127th part of what 256 of them can hold, in either direction.
+fn assert_near(
+    found: &[f32],
+    (x, expected): (&[f64], &[f64]),
+    (weight, width): (&[f32], usize),
+    what: &str,
+) {
+    let columns = weight.len() / width;
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let row = &x[i / columns * width..][..width];
+        let weight = &weight[i % columns * width..][..width];
+        let variance: f64 = row
+            .chunks(256)
+            .zip(weight.chunks(256))
+            .map(|(x, weight)| {
+                // What they hold is at least so much of what they can.
+                let most = weight.iter().fold(0.0_f32, |most, w| most.max(w.abs())) * 1.6;
+                let squares: f64 = x.iter().map(|x| x * x).sum();
+                squares * (f64::from(most) / 127.0).powi(2) / 12.0
+            })
+            .sum();
+        let error = (f64::from(*found) - expected).abs();
+        let bound = 6.0 * variance.sqrt() + 1e-5 * expected.abs();
+        assert!(error <= bound, "{what}: {found} at {i}, expected {expected}: {error} > {bound}");
+    }
 }
 
 fn widened(format: BlockFormat, bytes: &[u8]) -> Vec<f32> {
@@ -78,26 +106,56 @@ fn every_format_equals_the_formula_at_every_level() {
             let x = random.floats(rows * width);
             let bytes = blocks(&mut random, format, columns * width);
             let bias = random.floats(columns);
-            let (x_used, weight) = (rounded(&x), widened(format, &bytes));
+            let (x_used, weight) = (rounded(&x, width, 32), widened(format, &bytes));
             let matrix = Matrix::Blocks(Blocks { format, bytes: &bytes });
-            let short = |of: &[f32]| of.iter().map(|v| bf16::from_f32(*v).to_f32()).collect();
-            let (short_x, short_weight): (Vec<f32>, Vec<f32>) = (short(&x), short(&weight));
-            let short_x: Vec<f64> = short_x.into_iter().map(f64::from).collect();
+            let x_in_tiles = rounded(&x, width, 256);
             for bias in [None, Some(bias.as_slice())] {
-                let in_tiles = expected(&short_x, &short_weight, bias, width);
+                let in_tiles = expected(&x_in_tiles, &weight, bias, width);
                 let expected = expected(&x_used, &weight, bias, width);
                 at_every_level(|level| {
-                    let packed = if level == Level::Amx { &in_tiles } else { &expected };
                     let mut out = vec![f32::NAN; rows * columns];
                     linear(&x, matrix, bias, width, &mut out);
                     let what = format!("{level:?} {format:?} {rows}x{columns}x{width}");
                     assert_close(&out, &expected, 3e-6, &what);
                     out.fill(f32::NAN);
                     on_threads(1, || linear_packed(&x, matrix, bias, width, &mut out));
-                    assert_close(&out, packed, 3e-6, &what);
+                    if level == Level::Amx {
+                        assert_near(&out, (&x_in_tiles, &in_tiles), (&weight, width), &what);
+                    } else {
+                        assert_close(&out, &expected, 3e-6, &what);
+                    }
                 });
             }
         }
+    }
+}
+
+#[test]
+fn tiles_of_bytes_are_exact_where_blocks_have_the_same_scale() {
+    let mut random = Random(16);
+    let mut shapes = vec![(203, 37, 8256), (730, 5, 1152), (1, 1, 32), (70, 290, 320)];
+    shapes.extend(
+        (0..20).map(|_| (1 + random.below(70), 1 + random.below(70), 32 + random.below(40) * 32)),
+    );
+    let format = BlockFormat::Q8_0;
+    for (rows, columns, width) in shapes {
+        let x = random.floats(rows * width);
+        let mut bytes = blocks(&mut random, format, columns * width);
+        for block in bytes.chunks_exact_mut(format.block_bytes()) {
+            block[..2].copy_from_slice(&half::f16::from_f32(0.01).to_le_bytes());
+            block[2..].iter_mut().for_each(|byte| *byte = (*byte).max(1).wrapping_add(0x80));
+        }
+        let bias = random.floats(columns);
+        let weight = widened(format, &bytes);
+        let in_tiles = expected(&rounded(&x, width, 256), &weight, Some(&bias), width);
+        let plain = expected(&rounded(&x, width, 32), &weight, Some(&bias), width);
+        at_every_level(|level| {
+            let expected = if level == Level::Amx { &in_tiles } else { &plain };
+            let mut out = vec![f32::NAN; rows * columns];
+            let matrix = Matrix::Blocks(Blocks { format, bytes: &bytes });
+            linear_packed(&x, matrix, Some(&bias), width, &mut out);
+            assert_close(&out, expected, 5e-6, &format!("{level:?} {rows}x{columns}x{width}"));
+        });
     }
 }
 
@@ -110,20 +168,21 @@ fn a_row_of_a_product_with_blocks_does_not_depend_on_the_others_or_on_the_thread
             let bytes = blocks(&mut random, format, columns * width);
             let matrix = Matrix::Blocks(Blocks { format, bytes: &bytes });
             at_every_level(|level| {
-                let mut together = vec![0.0; rows * columns];
-                linear(&x, matrix, None, width, &mut together);
-                for (threads, at_once) in
-                    [(1, 1), (3, 2), (2, 3), (4, 4), (1, 6), (2, 8), (3, 11), (2, 16)]
-                {
-                    let mut out = vec![0.0; rows * columns];
-                    on_threads(threads, || {
-                        for (x, out) in
-                            x.chunks(at_once * width).zip(out.chunks_mut(at_once * columns))
-                        {
-                            linear(x, matrix, None, width, out);
-                        }
-                    });
-                    assert_eq!(out, together, "{level:?} {format:?} {at_once} rows");
+                for linear in [linear, linear_packed] {
+                    let mut together = vec![0.0; rows * columns];
+                    linear(&x, matrix, None, width, &mut together);
+                    for (threads, at_once) in
+                        [(1, 1), (3, 2), (2, 3), (4, 4), (1, 6), (2, 8), (3, 11), (2, 16)]
+                    {
+                        let mut out = vec![0.0; rows * columns];
+                        on_threads(threads, || {
+                            let outs = out.chunks_mut(at_once * columns);
+                            for (x, out) in x.chunks(at_once * width).zip(outs) {
+                                linear(x, matrix, None, width, out);
+                            }
+                        });
+                        assert_eq!(out, together, "{level:?} {format:?} {at_once} rows");
+                    }
                 }
             });
         }
@@ -146,7 +205,7 @@ fn blocks_may_lie_anywhere() {
                     let mut out = vec![0.0; rows * columns];
                     let blocks = Blocks { format, bytes: &moved[shift..] };
                     linear(x, Matrix::Blocks(blocks), None, width, &mut out);
-                    let expected = expected(&rounded(x), &weight, None, width);
+                    let expected = expected(&rounded(x, width, 32), &weight, None, width);
                     assert_close(&out, &expected, 3e-6, &format!("{level:?} {format:?}"));
                 }
             });
@@ -162,18 +221,20 @@ fn what_is_no_number_stays_none_and_tiny_numbers_are_zero() {
         let bytes = blocks(&mut random, format, columns * width);
         let matrix = Matrix::Blocks(Blocks { format, bytes: &bytes });
         at_every_level(|level| {
-            for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                let mut x = vec![0.5; rows * width];
-                x[width + 100] = odd;
-                let mut out = vec![0.0; rows * columns];
-                linear(&x, matrix, None, width, &mut out);
-                for (row, out) in out.chunks(columns).enumerate() {
-                    assert!(out.iter().all(|v| v.is_nan() == (row == 1)), "{level:?} {odd}");
+            for linear in [linear, linear_packed] {
+                for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    let mut x = vec![0.5; rows * width];
+                    x[width + 100] = odd;
+                    let mut out = vec![0.0; rows * columns];
+                    linear(&x, matrix, None, width, &mut out);
+                    for (row, out) in out.chunks(columns).enumerate() {
+                        assert!(out.iter().all(|v| v.is_nan() == (row == 1)), "{level:?} {odd}");
+                    }
                 }
+                let mut out = vec![1.0; rows * columns];
+                linear(&vec![1e-40; rows * width], matrix, None, width, &mut out);
+                assert_eq!(out, vec![0.0; rows * columns], "{level:?}");
             }
-            let mut out = vec![1.0; rows * columns];
-            linear(&vec![1e-40; rows * width], matrix, None, width, &mut out);
-            assert_eq!(out, vec![0.0; rows * columns], "{level:?}");
         });
     }
 }

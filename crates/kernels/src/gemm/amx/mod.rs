@@ -8,6 +8,7 @@
 //! Every element is summed step by step over the whole depth, from what is there or from zero, however
 //! the product is cut: it depends on its own row and column and on nothing else.
 
+mod bytes;
 mod copy;
 mod panels;
 mod unit;
@@ -22,10 +23,10 @@ use std::ops::Range;
 
 use half::bf16;
 
+use self::bytes::{ByteLines, BytePanels};
 use self::copy::copy_lines;
 use self::panels::{Panels, RoundedRows};
 use self::unit::SIDE;
-use self::unpack::unpack_lines;
 use super::{SERIAL, TASKS_PER_THREAD, Target, View};
 use crate::aligned::Scratch;
 use crate::blocks::{Blocks, LARGE};
@@ -40,9 +41,9 @@ pub(crate) use self::unit::{BLOCK, Rows, STEP, Unit};
 const MANY: usize = 1024;
 /// Bytes of panels that stay in the second cache.
 const CACHED: usize = 1500 << 10;
-/// Elements of the depth after which sums are put where they belong if the panels are too many; of whole
+/// Bytes of a packed line after which sums are put where they belong if the panels are too many; of whole
 /// blocks.
-const DEPTH: usize = 2048;
+const DEPTH: usize = 4096;
 
 /// `a b`, written or added to a part of a result. The processor must have the instructions of
 /// [`Level::Amx`](crate::Level).
@@ -68,11 +69,10 @@ impl Tiles<'_> {
         let is_across = b_lies && (!a_lies || rows <= columns.min(MANY));
         let (read, packed) = if is_across { (b, a) } else { (a, b) };
         let counts = if is_across { (columns, rows) } else { (rows, columns) };
-        let read = Read::Lines(read);
         // SAFETY: the caller vouches for it.
         unsafe {
-            let panels = &Panels::of(packed, counts.1, depth);
-            Call { read, panels, counts, is_across, depth, target, accumulate, bias: None }.run();
+            let pair = Pair::Short(Read::Lines(read), &Panels::of(packed, counts.1, depth));
+            Call { pair, counts, is_across, depth, target, accumulate, bias: None }.run();
         }
     }
 }
@@ -104,46 +104,63 @@ impl TilesOfRows<'_> {
     pub(super) unsafe fn run(self) {
         let Self { x, weight, width, target, bias } = self;
         let rows = x.len() / width;
-        let (read, out_width) = match weight {
-            Weight::Bf16(data) => {
-                (Read::Lines(View { data, strides: (width, 1) }), data.len() / width)
-            }
-            Weight::Blocks(blocks) => (Read::Blocks(blocks, width), blocks.len() / width),
-        };
         let (depth, accumulate) = (width, false);
         // SAFETY: the caller vouches for it, and whoever made this product for the instructions.
         unsafe {
-            match read {
-                // A large matrix takes long to pack; but of many rows writing the result, of which packed
-                // rows are written some elements at a time, takes longer still.
-                Read::Lines(weight) if rows > out_width.min(MANY) => {
-                    let (read, is_across) = (Read::Rounded(&RoundedRows::of(x, width)), false);
-                    let (panels, counts) =
-                        (&Panels::of(weight, out_width, width), (rows, out_width));
-                    Call { read, panels, counts, is_across, depth, target, accumulate, bias }.run();
+            match weight {
+                Weight::Blocks(blocks) => {
+                    let pair = Pair::Bytes((blocks, width), &BytePanels::of(x, width));
+                    let counts = (blocks.len() / width, rows);
+                    Call { pair, counts, is_across: true, depth, target, accumulate, bias }.run();
                 }
-                read => {
-                    let (panels, counts, is_across) =
-                        (&Panels::rounded(x, width), (out_width, rows), true);
-                    Call { read, panels, counts, is_across, depth, target, accumulate, bias }.run();
+                Weight::Bf16(data) => {
+                    let (out_width, weight) =
+                        (data.len() / width, View { data, strides: (width, 1) });
+                    // A large matrix takes long to pack; but of many rows writing the result, of which
+                    // packed rows are written some elements at a time, takes longer still.
+                    let is_across = rows <= out_width.min(MANY);
+                    let (rounded, panels);
+                    let (pair, counts) = if is_across {
+                        panels = Panels::rounded(x, width);
+                        (Pair::Short(Read::Lines(weight), &panels), (out_width, rows))
+                    } else {
+                        rounded = RoundedRows::of(x, width);
+                        panels = Panels::of(weight, out_width, width);
+                        (Pair::Short(Read::Rounded(&rounded), &panels), (rows, out_width))
+                    };
+                    Call { pair, counts, is_across, depth, target, accumulate, bias }.run();
                 }
             }
         }
     }
 }
 
-/// The matrix that is not packed.
+/// The matrices of a product: the one that is read, and the packed one.
+enum Pair<'a> {
+    Short(Read<'a>, &'a Panels),
+    /// Blocks, the width of their rows, and what meets them as bytes.
+    Bytes((Blocks<'a>, usize), &'a BytePanels),
+}
+
+impl Pair<'_> {
+    /// Returns the bytes of an element while it is multiplied.
+    fn element(&self) -> usize {
+        match self {
+            Self::Short(..) => size_of::<bf16>(),
+            Self::Bytes(..) => 1,
+        }
+    }
+}
+
+/// A matrix of bf16 that is not packed.
 enum Read<'a> {
     Lines(View<'a, bf16>),
-    /// Blocks, and the width of their rows.
-    Blocks(Blocks<'a>, usize),
     Rounded(&'a RoundedRows),
 }
 
 /// The products of all lines of one matrix and all lines of another.
 struct Call<'a> {
-    read: Read<'a>,
-    panels: &'a Panels,
+    pair: Pair<'a>,
     /// Lines of either.
     counts: (usize, usize),
     /// Whether a row of the result is that of a packed line.
@@ -167,10 +184,11 @@ impl Call<'_> {
         let part = |of: usize, parts: usize| of.div_ceil(parts).next_multiple_of(BLOCK).max(BLOCK);
         // Parts of the same size rather than large ones and a rest.
         let even = |of: usize, part: usize| of.div_ceil(of.div_ceil(part.max(1)).max(1)).max(1);
-        let bytes = |depth: usize| BLOCK * depth * size_of::<bf16>();
+        let element = self.pair.element();
+        let bytes = |depth: usize| BLOCK * depth * element;
         let (depth, panels) = (self.depth.max(1), num_packed.div_ceil(BLOCK));
         let fits = panels * bytes(depth) <= CACHED;
-        let deep = if fits { depth } else { even(depth, DEPTH).next_multiple_of(LARGE) };
+        let deep = if fits { depth } else { even(depth, DEPTH / element).next_multiple_of(LARGE) };
         let tall = part(count, tasks);
         let down = count.div_ceil(tall).max(1);
         let broad = (even(panels, CACHED / bytes(deep)) * BLOCK)
@@ -210,9 +228,12 @@ impl Task<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn run(self, lines: Range<usize>, packed: Range<usize>, depth: Range<usize>) {
         let panels = packed.len().div_ceil(BLOCK);
-        let (sums_len, copy_len) = (panels * BLOCK * BLOCK, BLOCK * stride_of(depth.len()));
-        let mut scratch = Scratch::of(sums_len + copy_len);
-        let (sums, copy) = scratch.split_at_mut(sums_len);
+        let (sums_len, room) = (panels * BLOCK * BLOCK, match self.call.pair {
+            Pair::Short(..) => BLOCK * stride_of(depth.len()),
+            Pair::Bytes(..) => ByteLines::room(depth.len()),
+        });
+        let mut scratch = Scratch::of(sums_len + room);
+        let (sums, room) = scratch.split_at_mut(sums_len);
         let (sums, _) = sums.as_chunks_mut::<BLOCK>().0.as_chunks_mut::<BLOCK>();
         let is_first = depth.start == 0;
         let is_new = is_first && !self.call.accumulate;
@@ -224,7 +245,7 @@ impl Task<'_> {
                 if !is_new {
                     self.get(block.clone(), sums);
                 }
-                self.multiply(block.clone(), depth.clone(), (&mut *sums, is_new), copy);
+                self.multiply(block.clone(), depth.clone(), (&mut *sums, is_new), room);
                 self.put(block, sums, bias);
             }
         }
@@ -241,10 +262,23 @@ impl Task<'_> {
         (lines, packed): (Range<usize>, Range<usize>),
         depth: Range<usize>,
         (sums, mut is_new): (&mut [Sums], bool),
-        copy: &mut [f32],
+        room: &mut [f32],
     ) {
-        let panel_len = self.call.panels.len;
-        let panels = &self.call.panels[packed.start / BLOCK * panel_len..];
+        let (read, panels) = match &self.call.pair {
+            Pair::Short(read, panels) => (read, panels),
+            Pair::Bytes((blocks, width), panels) => {
+                if is_new {
+                    sums.as_flattened_mut().as_flattened_mut().fill(0.0);
+                }
+                let bytes = ByteLines::new(room, depth.len());
+                let (lines, packed) = ((lines, depth), (*panels, packed));
+                // SAFETY: the caller vouches for the instructions.
+                unsafe { bytes.multiply(self.unit, (blocks, *width), lines, packed, sums) }
+                return;
+            }
+        };
+        let panel_len = panels.len;
+        let panels = &panels[packed.start / BLOCK * panel_len..];
         if depth.is_empty() && is_new {
             sums.as_flattened_mut().as_flattened_mut().fill(0.0);
         }
@@ -256,15 +290,7 @@ impl Task<'_> {
             }
             is_new = false;
         };
-        let copied = stride_of(depth.len());
-        match &self.call.read {
-            Read::Blocks(..) if depth.is_empty() => {}
-            Read::Blocks(blocks, width) => {
-                let steps = depth.len() / STEP;
-                // SAFETY: as above.
-                unsafe { unpack_lines((blocks, *width), lines, depth.clone(), copy) }
-                add(&Rows::new(copy, copied, steps), depth.start);
-            }
+        match read {
             Read::Rounded(RoundedRows { numbers, stride }) => {
                 let from = &numbers[lines.start * stride + depth.start / 2..];
                 add(&Rows::new(from, *stride, depth.len().div_ceil(STEP)), depth.start);
@@ -279,9 +305,9 @@ impl Task<'_> {
                 }
                 let rest = depth.start + whole..depth.end;
                 if !rest.is_empty() {
-                    copy_lines(read, lines, rest.clone(), copy);
+                    copy_lines(read, lines, rest.clone(), room);
                     let steps = rest.len().div_ceil(STEP);
-                    add(&Rows::new(copy, stride_of(rest.len()), steps), rest.start);
+                    add(&Rows::new(room, stride_of(rest.len()), steps), rest.start);
                 }
             }
         }

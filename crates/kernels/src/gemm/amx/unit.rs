@@ -1,8 +1,9 @@
-//! The processor's unit for products of matrices of bf16, and what it multiplies at a time.
+//! The processor's unit for products of matrices of bf16 and of bytes, and what it multiplies at a time.
 //!
 //! Its tiles are sixteen rows of a line of the cache. A step multiplies sixteen rows of 32 elements
 //! with sixteen columns, whose elements lie in pairs, and adds each product to a number of a third
-//! tile. It takes subnormal numbers as zero.
+//! tile. It takes subnormal numbers as zero. Of integers of eight bits a step takes 64 elements, which lie
+//! in fours.
 //!
 //! The compiler knows nothing of the tiles, so no tile lives from one block of assembly to the next.
 
@@ -15,6 +16,10 @@ use half::bf16;
 pub(super) const SIDE: usize = 16;
 /// Elements of the depth that a step takes.
 pub(crate) const STEP: usize = 32;
+/// Elements of the depth that a step of bytes takes.
+pub(super) const BYTES: usize = 64;
+/// Numbers of 32 bits of a tile.
+pub(super) const TILE: usize = SIDE * SIDE;
 /// Rows of a product of two times two tiles, and its columns.
 pub(crate) const BLOCK: usize = 2 * SIDE;
 
@@ -141,6 +146,77 @@ impl Unit {
                 stride = in(reg) rows.stride,
                 columns = inout(reg) columns.as_ptr() => _,
                 steps = inout(reg) rows.steps => _,
+                options(nostack),
+            );
+        }
+    }
+
+    /// Writes the products of 32 rows and 32 columns of bytes with signs, or of sixteen columns, to four tiles
+    /// of integers of 32 bits: of the first rows those of the first and the second columns, and likewise of
+    /// the second rows. Of both matrices each step has two tiles.
+    ///
+    /// # Safety
+    /// The processor must have the instructions.
+    #[allow(clippy::unused_self, reason = "a unit is the proof that the tiles are ready")]
+    pub(super) unsafe fn multiply_bytes(
+        &self,
+        rows: &[f32],
+        columns: &[f32],
+        products: &mut [[f32; TILE]; 4],
+        are_few: bool,
+    ) {
+        let steps = rows.len() / (2 * TILE);
+        assert_eq!(rows.len(), steps * 2 * TILE, "rows of whole steps");
+        assert_eq!(columns.len(), rows.len(), "columns of {steps} steps");
+        if steps == 0 {
+            products.as_flattened_mut().fill(0.0);
+            return;
+        }
+        // SAFETY: what is read are as many steps of rows and columns as there are, and there is room for four
+        // tiles.
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "test {few}, {few}",
+                "jnz 4f",
+                "3:",
+                "tileloadd tmm6, [{columns} + {line} * 1]",
+                "tileloadd tmm4, [{rows} + {line} * 1]",
+                "tileloadd tmm7, [{columns} + {line} * 1 + 1024]",
+                "tileloadd tmm5, [{rows} + {line} * 1 + 1024]",
+                "tdpbssd tmm0, tmm4, tmm6",
+                "tdpbssd tmm1, tmm4, tmm7",
+                "tdpbssd tmm2, tmm5, tmm6",
+                "tdpbssd tmm3, tmm5, tmm7",
+                "add {rows}, 2048",
+                "add {columns}, 2048",
+                "dec {steps}",
+                "jnz 3b",
+                "tilestored [{products} + {line} * 1 + 1024], tmm1",
+                "tilestored [{products} + {line} * 1 + 3072], tmm3",
+                "jmp 5f",
+                "4:",
+                "tileloadd tmm6, [{columns} + {line} * 1]",
+                "tileloadd tmm4, [{rows} + {line} * 1]",
+                "tileloadd tmm5, [{rows} + {line} * 1 + 1024]",
+                "tdpbssd tmm0, tmm4, tmm6",
+                "tdpbssd tmm2, tmm5, tmm6",
+                "add {rows}, 2048",
+                "add {columns}, 2048",
+                "dec {steps}",
+                "jnz 4b",
+                "5:",
+                "tilestored [{products} + {line} * 1], tmm0",
+                "tilestored [{products} + {line} * 1 + 2048], tmm2",
+                few = in(reg) usize::from(are_few),
+                products = in(reg) products.as_mut_ptr(),
+                line = in(reg) LINE,
+                rows = inout(reg) rows.as_ptr() => _,
+                columns = inout(reg) columns.as_ptr() => _,
+                steps = inout(reg) steps => _,
                 options(nostack),
             );
         }

@@ -1,60 +1,82 @@
-//! Blocks of few bits as lines of bf16.
+//! Blocks of few bits as lines of bytes.
 //!
-//! Every element is computed in f32 as [`dequantize`](crate::dequantize()) does, and then rounded.
-//! Integers of four and five bits have so few values that those of a group are computed once and looked
-//! up.
+//! The elements of a line that follow each other, 256 of them, become integers of eight bits times one
+//! scale, so what their blocks scale differently is rounded once more: every element differs from what
+//! [`dequantize`](crate::dequantize()) gives by at most 0.63 of the scale, which is a 127th of the largest
+//! that the blocks of these 256 can hold.
 
-use std::arch::x86_64::{
-    __m128i, __m256bh, __m256i, __m512, __m512i, _mm_cvtsi64_si128, _mm_loadu_si128,
-    _mm256_and_si256, _mm256_castsi256_si128, _mm256_cvtepu8_epi16, _mm256_extracti128_si256,
-    _mm256_loadu_si256, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_slli_epi16,
-    _mm256_srl_epi16, _mm256_srli_epi16, _mm512_and_si512, _mm512_castsi256_si512,
-    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi16, _mm512_cvtepu8_epi32,
-    _mm512_cvtneps_pbh, _mm512_cvtph_ps, _mm512_cvtss_f32, _mm512_inserti64x4, _mm512_loadu_ps,
-    _mm512_mul_ps, _mm512_or_si512, _mm512_permutexvar_epi16, _mm512_set1_epi16, _mm512_set1_ps,
-    _mm512_slli_epi16, _mm512_srl_epi16, _mm512_storeu_si512, _mm512_sub_ps,
-};
-use std::mem::transmute;
+#[allow(
+    clippy::wildcard_imports,
+    reason = "the names of the intrinsics say where they are from"
+)]
+use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::copy::stride_of;
-use super::panels::rounded;
-use super::unit::{BLOCK, SIDE};
+use super::unit::{BLOCK, SIDE, TILE};
 use crate::blocks::{BlockFormat, Blocks, LARGE, SMALL, unpack_scales};
 
-/// Integers in a row, as scales multiply them.
-const COUNTED: [f32; SMALL] = {
-    let mut counted = [0.0; SMALL];
+/// Elements that share a scale.
+pub(super) const GROUP: usize = LARGE;
+/// The largest integer.
+pub(super) const MOST: f32 = 127.0;
+/// Elements that are all smaller become zero: the inverse of their scale would be too large.
+pub(super) const LEAST: f32 = 1e-30;
+/// The parts of an integer in which groups with minima are scaled.
+const PARTS: i16 = 128;
+/// A factor of 127 to 128, in parts of 32768.
+const WHOLE: f32 = 32512.0;
+/// Which of sixteen numbers are minima.
+const MINIMA: u16 = 0xff00;
+/// From zero to seven in each lane.
+const EIGHTS: [u16; 32] = lanes([0; 4], 1);
+/// A number in each lane.
+const FOUR: [u16; 32] = lanes([0, 1, 2, 3], 0);
+/// A number in each half.
+const TWO: [u16; 32] = lanes([0, 0, 1, 1], 0);
+/// Sixteen integers in two lanes each, eight of each sixteen being left out.
+const THIRTY_TWO: [u16; 32] = lanes([0, 16, 0, 16], 1);
+
+/// Returns eight words for each lane, from the lane's own on.
+const fn lanes(first: [u16; 4], step: u16) -> [u16; 32] {
+    let mut words = [0; 32];
     let mut i = 0;
-    while i < SMALL {
-        counted[i] = i as f32;
+    while i < words.len() {
+        words[i] = first[i / 8] + i as u16 % 8 * step;
         i += 1;
     }
-    counted
-};
+    words
+}
 
-/// Unpacks a part of the depth of at most 32 lines of blocks, which are so wide, each element rounded to
-/// bf16, with zeros where there are none. The part consists of whole blocks.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+/// Unpacks a part of the depth of at most 32 lines of blocks, which are so wide: the bytes into tiles,
+/// two of sixteen lines for each step, and the scales of each group side by side. Lines that are not there
+/// are zero. The part begins with a group.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
 pub(super) fn unpack_lines(
     (read, width): (&Blocks<'_>, usize),
     lines: Range<usize>,
     depth: Range<usize>,
-    to: &mut [f32],
+    (to, scales): (&mut [f32], &mut [f32]),
+    mut after_each: impl FnMut(),
 ) {
-    let Blocks { format, bytes } = *read;
-    let part = format.num_bytes(depth.start)..format.num_bytes(depth.end);
-    let lines = bytes.chunks_exact(format.num_bytes(width)).skip(lines.start).take(lines.len());
-    let mut to = to.chunks_exact_mut(stride_of(depth.len())).take(BLOCK);
-    for (bytes, to) in lines.zip(&mut to) {
+    let format = read.format;
+    let mut parts = parts(read, width, lines.clone(), depth);
+    for line in 0..BLOCK {
+        let groups = parts.next().unwrap_or_default();
+        let mut to = Line { to, at: line / SIDE * TILE + line % SIDE * SIDE, step: 0 };
+        let scales = scales.chunks_exact_mut(BLOCK).map(|scales| &mut scales[line]);
+        let groups = groups.chunks(format.num_bytes(GROUP));
         // A function that is called by its name gets the instructions of this one.
         macro_rules! unpack {
-            ($block:ident) => {{
-                let blocks = bytes[part.clone()].as_chunks().0;
-                for (block, to) in blocks.iter().zip(to.as_chunks_mut().0) {
-                    $block(block, to);
+            ($group:ident) => {
+                for (group, scale) in groups.zip(scales) {
+                    *scale = $group(group, &mut to);
                 }
-            }};
+            };
+        }
+        if line >= lines.len() {
+            scales.for_each(|scale| *scale = 0.0);
+            to.put_zeros();
+            continue;
         }
         match format {
             BlockFormat::Q8_0 => unpack!(q8_0),
@@ -63,227 +85,368 @@ pub(super) fn unpack_lines(
             BlockFormat::Q5K => unpack!(q5_k),
             BlockFormat::Q6K => unpack!(q6_k),
         }
-    }
-    to.for_each(|to| to.fill(0.0));
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn q8_0(block: &[u8; 34], to: &mut [f32; SMALL / 2]) {
-    let d = half(block, 0);
-    let product = |at: usize| {
-        let integers = _mm512_cvtepi8_epi32(sixteen_bytes(block, at));
-        _mm512_mul_ps(d, _mm512_cvtepi32_ps(integers))
-    };
-    put(rounded(product(2), product(18)), to);
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn q4_0(block: &[u8; 18], to: &mut [f32; SMALL / 2]) {
-    let table = _mm512_mul_ps(half(block, 0), _mm512_sub_ps(counted(0), _mm512_set1_ps(8.0)));
-    let bytes = _mm256_cvtepu8_epi16(sixteen_bytes(block, 2));
-    let low = _mm256_and_si256(bytes, _mm256_set1_epi16(15));
-    let integers = _mm512_castsi256_si512(low);
-    let integers = _mm512_inserti64x4::<1>(integers, _mm256_srli_epi16::<4>(bytes));
-    put(_mm512_permutexvar_epi16(integers, few(table)), to);
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn q4_k(block: &[u8; 144], to: &mut [f32; LARGE / 2]) {
-    let groups = Groups::of(block);
-    for (group, to) in to.as_chunks_mut().0.iter_mut().enumerate() {
-        let integers = nibbles(block, 16 + group / 2 * SMALL, group % 2);
-        let table = few(groups.element(group, counted(0)));
-        put(_mm512_permutexvar_epi16(integers, table), to);
+        after_each();
     }
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn q5_k(block: &[u8; 176], to: &mut [f32; LARGE / 2]) {
-    let groups = Groups::of(block);
-    let fifths = _mm512_slli_epi16::<4>(_mm512_cvtepu8_epi16(bytes(block, 16)));
-    for (group, to) in to.as_chunks_mut().0.iter_mut().enumerate() {
-        let integers = nibbles(block, 48 + group / 2 * SMALL, group % 2);
-        let fifth = _mm512_srl_epi16(fifths, bits(group));
-        let fifth = _mm512_and_si512(fifth, _mm512_set1_epi16(16));
-        let table = [0, SIDE].map(|first| groups.element(group, counted(first)));
-        let integers = _mm512_or_si512(integers, fifth);
-        put(_mm512_permutexvar_epi16(integers, rounded(table[0], table[1])), to);
-    }
+/// Returns the bytes of a part of the depth of some lines of blocks, which are so wide, as far as there are.
+pub(super) fn parts<'a>(
+    Blocks { format, bytes }: &Blocks<'a>,
+    width: usize,
+    lines: Range<usize>,
+    depth: Range<usize>,
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let part = format.num_bytes(depth.start)..format.num_bytes(depth.end);
+    let all = bytes.chunks_exact(format.num_bytes(width));
+    all.skip(lines.start).take(lines.len()).map(move |line| &line[part.clone()])
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn q6_k(block: &[u8; 210], to: &mut [f32; LARGE / 2]) {
-    let (scales, d) = (&block[192..208], half(block, 208));
-    for (quarter, to) in to.as_chunks_mut().0.iter_mut().enumerate() {
-        // Each half of the block has its own 64 and 32 bytes, which its quarters share.
-        let (half, quarter_of) = (quarter / 4, quarter % 4);
-        let low = bytes(block, half * 64 + quarter_of % 2 * SMALL);
-        let low = _mm256_srl_epi16(low, bits(quarter_of / 2 * 4));
-        let high = _mm256_srl_epi16(bytes(block, 128 + half * SMALL), bits(2 * quarter_of));
-        let high = _mm256_and_si256(high, _mm256_set1_epi8(3));
-        let low = _mm256_and_si256(low, _mm256_set1_epi8(15));
-        let integers = _mm256_or_si256(low, _mm256_slli_epi16::<4>(high));
-        let element = |integers: __m128i, run: usize| {
-            let scale = _mm512_set1_ps(f32::from(scales[run].cast_signed()));
-            let integers = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(integers));
-            _mm512_mul_ps(_mm512_mul_ps(d, scale), _mm512_sub_ps(integers, _mm512_set1_ps(32.0)))
-        };
-        let first = element(_mm256_castsi256_si128(integers), 2 * quarter);
-        let second = element(_mm256_extracti128_si256::<1>(integers), 2 * quarter + 1);
-        put(rounded(first, second), to);
-    }
+/// A line among the tiles.
+struct Line<'a> {
+    to: &'a mut [f32],
+    /// Its first number in the tiles of a step.
+    at: usize,
+    step: usize,
 }
 
-/// The scales and minima of the eight groups of a block.
-struct Groups {
-    scales: [f32; 8],
-    minima: [f32; 8],
-}
-
-impl Groups {
+impl Line<'_> {
+    /// Writes the bytes of the next step.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn of(block: &[u8]) -> Self {
-        let [d, e] = [0, 2].map(|at| first(half(block, at)));
-        let (scales, minima) = unpack_scales(std::array::from_fn(|i| block[4 + i]));
-        Self {
-            scales: scales.to_le_bytes().map(|scale| d * f32::from(scale)),
-            minima: minima.to_le_bytes().map(|minimum| e * f32::from(minimum)),
+    #[target_feature(enable = "avx512f")]
+    fn put(&mut self, bytes: __m512i) {
+        let to = &mut self.to[self.step * 2 * TILE + self.at..][..SIDE];
+        // SAFETY: there is room for sixteen numbers of 32 bits.
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), bytes) }
+        self.step += 1;
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn put_zeros(&mut self) {
+        for _ in 0..self.to.len() / (2 * TILE) {
+            self.put(_mm512_setzero_si512());
         }
     }
-
-    /// Returns the elements that a group's integers stand for.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn element(&self, group: usize, integers: __m512) -> __m512 {
-        let scaled = _mm512_mul_ps(_mm512_set1_ps(self.scales[group]), integers);
-        _mm512_sub_ps(scaled, _mm512_set1_ps(self.minima[group]))
-    }
 }
 
-/// Returns sixteen integers from the first on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn q8_0(group: &[u8], to: &mut Line<'_>) -> f32 {
+    let blocks = group.as_chunks::<34>().0;
+    let (factors, largest) = factors_of_blocks(blocks, f32::from(i16::MAX));
+    for (step, blocks) in blocks.chunks(2).enumerate() {
+        let integers = |block: &[u8; 34]| thirty_two(block, 2);
+        // Where there is no second block is zero.
+        let second = blocks.get(1).map_or(_mm256_setzero_si256(), integers);
+        to.put(scaled(pair(integers(&blocks[0]), second), factors, [same(2 * step), same(2 * step + 1)]));
+    }
+    largest
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn q4_0(group: &[u8], to: &mut Line<'_>) -> f32 {
+    let blocks = group.as_chunks::<18>().0;
+    let (factors, largest) = factors_of_blocks(blocks, WHOLE);
+    // The low four bits of bytes are the first sixteen integers, the high ones the others.
+    let up = _mm512_set_epi64(0, 0, 4, 4, 0, 0, 4, 4);
+    for (step, blocks) in blocks.chunks(2).enumerate() {
+        let integers = |block: &[u8; 18]| _mm256_broadcastsi128_si256(sixteen(block, 2));
+        let second = blocks.get(1).map_or(_mm256_setzero_si256(), integers);
+        let integers = _mm512_sllv_epi64(pair(integers(&blocks[0]), second), up);
+        // Sixteen times what they are above eight.
+        let integers = _mm512_and_si512(integers, bytes(0xf0));
+        let integers = _mm512_xor_si512(integers, bytes(0x80));
+        to.put(scaled(integers, factors, [same(2 * step), same(2 * step + 1)]));
+    }
+    largest * (8.0 / MOST)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn q4_k(group: &[u8], to: &mut Line<'_>) -> f32 {
+    let (words, scale) = groups_with_minima(group, 15.0);
+    for (half, integers) in group[16..].as_chunks::<64>().0.iter().enumerate() {
+        // That of four groups.
+        let table = table(words, &EIGHTS, from(4 * half, &FOUR));
+        for (step, of_groups) in [(0, [0, 16]), (1, [32, 48])] {
+            let integers = in_halves(thirty_two(integers, SMALL * step), [0, 4], 15);
+            let integers = _mm512_or_si512(integers, halves(of_groups));
+            to.put(_mm512_permutexvar_epi8(integers, table));
+        }
+    }
+    scale
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn q5_k(group: &[u8], to: &mut Line<'_>) -> f32 {
+    let (words, scale) = groups_with_minima(group, 31.0);
+    for (step, integers) in group[48..].as_chunks::<SMALL>().0.iter().enumerate() {
+        // That of two groups.
+        let table = table(words, &THIRTY_TWO, from(2 * step, &TWO));
+        let integers = in_halves(thirty_two(integers, 0), [0, 4], 15);
+        // Bit g of a byte becomes its bit four.
+        let first = 2 * step as i64 - 4;
+        let fifths = in_halves(thirty_two(group, 16), [first, first + 1], 16);
+        let integers = _mm512_or_si512(integers, fifths);
+        let integers = _mm512_or_si512(integers, halves([0, 32]));
+        to.put(_mm512_permutexvar_epi8(integers, table));
+    }
+    scale
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn q6_k(group: &[u8], to: &mut Line<'_>) -> f32 {
+    let scales = _mm512_cvtepi8_epi32(sixteen(group, 192));
+    let largest = _mm512_reduce_max_epi32(_mm512_abs_epi32(scales)) as f32;
+    let inverse = if largest > 0.0 { WHOLE / largest } else { 0.0 };
+    let factors = words(_mm512_mul_ps(_mm512_cvtepi32_ps(scales), _mm512_set1_ps(inverse)));
+    for step in 0..4 {
+        // Each half of the group has its own 64 and 32 bytes, which its quarters share.
+        let (half, upper) = (step / 2, step as i64 % 2);
+        let (first, second) = group[64 * half..][..64].split_at(SMALL);
+        let low = pair(thirty_two(first, 0), thirty_two(second, 0));
+        let low = turned(low, [4 * upper - 2; 2], 0x3c);
+        let high = thirty_two(group, 128 + half * SMALL);
+        let high = in_halves(high, [4 * upper - 6, 4 * upper - 4], 0xc0);
+        // Four times what they are above 32.
+        let integers = _mm512_xor_si512(_mm512_or_si512(low, high), bytes(0x80));
+        to.put(scaled(integers, factors, [from(4 * step, &TWO), from(4 * step + 2, &TWO)]));
+    }
+    _mm512_cvtss_f32(half(group, 208)) * largest * (32.0 / MOST)
+}
+
+/// Returns the scales and then the minima of eight groups, in [`PARTS`] of the integers that elements
+/// become, and what these are multiplied with, if the groups' integers are at most so large.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn groups_with_minima(block: &[u8], most: f32) -> (__m512i, f32) {
+    let [d, e] = [0, 2].map(|at| half(block, at));
+    let (scales, minima) = unpack_scales(std::array::from_fn(|i| block[4 + i]));
+    let integers = _mm_set_epi64x(minima.cast_signed(), scales.cast_signed());
+    let integers = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(integers));
+    let both = _mm512_mul_ps(integers, _mm512_mask_blend_ps(MINIMA, d, e));
+    let minima = _mm512_shuffle_f32x4::<0b01_00_11_10>(both, both);
+    // A group's elements lie between these.
+    let largest = _mm512_fmsub_ps(_mm512_set1_ps(most), both, minima);
+    let largest = largest_of(_mm512_mask_blend_ps(MINIMA, largest, both));
+    let factor = factor(MOST * f32::from(PARTS), largest);
+    (words(_mm512_mul_ps(both, _mm512_set1_ps(factor))), largest / MOST)
+}
+
+/// Returns what the integers of some groups become: integers `counted` and those eight above them, of the
+/// groups of each lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn table(words: __m512i, counted: &[u16; 32], groups: __m512i) -> __m512i {
+    let scales = _mm512_permutexvar_epi16(groups, words);
+    let minima = _mm512_add_epi16(groups, _mm512_set1_epi16(8));
+    let minima = _mm512_permutexvar_epi16(minima, words);
+    let half = _mm512_set1_epi16(PARTS / 2);
+    let first = _mm512_mullo_epi16(from(0, counted), scales);
+    let first = _mm512_sub_epi16(first, _mm512_sub_epi16(minima, half));
+    let second = _mm512_add_epi16(first, _mm512_slli_epi16::<3>(scales));
+    // Of each lane eight of either.
+    _mm512_packs_epi16(_mm512_srai_epi16::<7>(first), _mm512_srai_epi16::<7>(second))
+}
+
+/// Returns what the scales of at most eight blocks, with which they begin, are to the largest of them, which
+/// becomes `most`; and the largest.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn factors_of_blocks<const N: usize>(blocks: &[[u8; N]], most: f32) -> (__m512i, f32) {
+    let mut scales = [0_u16; SIDE];
+    for (scale, block) in scales.iter_mut().zip(blocks) {
+        *scale = u16::from_le_bytes([block[0], block[1]]);
+    }
+    // SAFETY: there are sixteen.
+    let scales = unsafe { _mm256_loadu_si256(scales.as_ptr().cast()) };
+    let scales = _mm512_cvtph_ps(scales);
+    let largest = largest_of(scales);
+    let factor = _mm512_set1_ps(factor(most, largest));
+    (words(_mm512_mul_ps(scales, factor)), largest)
+}
+
+/// Returns 64 integers times factors, which are parts of 32768: those that words of each half say.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn scaled(integers: __m512i, factors: __m512i, of: [__m512i; 2]) -> __m512i {
+    let product = |integers: __m256i, of: __m512i| {
+        let factors = _mm512_permutexvar_epi16(of, factors);
+        _mm512_mulhrs_epi16(_mm512_cvtepi8_epi16(integers), factors)
+    };
+    let first = product(_mm512_castsi512_si256(integers), of[0]);
+    let second = product(_mm512_extracti64x4_epi64::<1>(integers), of[1]);
+    // Of each lane eight of either, so that they take turns.
+    let order = _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0);
+    _mm512_permutexvar_epi64(order, _mm512_packs_epi16(first, second))
+}
+
+/// Returns sixteen numbers, rounded to integers of sixteen bits.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn words(numbers: __m512) -> __m512i {
+    _mm512_castsi256_si512(_mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(numbers)))
+}
+
+/// Returns the largest magnitude; what is no number is larger than any.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn counted(first: usize) -> __m512 {
-    let some = &COUNTED[first..first + SIDE];
-    // SAFETY: there are sixteen.
-    unsafe { _mm512_loadu_ps(some.as_ptr()) }
+pub(super) fn largest_of(numbers: __m512) -> f32 {
+    let magnitudes = _mm512_and_si512(_mm512_castps_si512(numbers), _mm512_set1_epi32(i32::MAX));
+    f32::from_bits(_mm512_reduce_max_epu32(magnitudes))
+}
+
+/// Returns what makes the largest `most`, or zero where it is too small or no finite number.
+pub(super) fn factor(most: f32, largest: f32) -> f32 {
+    if largest > LEAST && largest < f32::INFINITY { most / largest } else { 0.0 }
 }
 
 /// Returns a number in half precision in all lanes.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
 fn half(block: &[u8], at: usize) -> __m512 {
     _mm512_cvtph_ps(_mm256_set1_epi16(i16::from_le_bytes([block[at], block[at + 1]])))
 }
 
-/// Returns the first lane.
+/// Returns words, each so many above what is given.
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn first(vector: __m512) -> f32 {
-    _mm512_cvtss_f32(vector)
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn from(first: usize, words: &[u16; 32]) -> __m512i {
+    // SAFETY: there are 64 bytes.
+    let words = unsafe { _mm512_loadu_si512(words.as_ptr().cast()) };
+    _mm512_add_epi16(words, same(first))
+}
+
+/// Returns the same word everywhere.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn same(word: usize) -> __m512i {
+    _mm512_set1_epi16(word as i16)
+}
+
+/// Returns the same byte everywhere.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn bytes(byte: u8) -> __m512i {
+    _mm512_set1_epi8(byte.cast_signed())
+}
+
+/// Returns a byte in all of the first half, and one in all of the second.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn halves([first, second]: [i8; 2]) -> __m512i {
+    pair(_mm256_set1_epi8(first), _mm256_set1_epi8(second))
+}
+
+/// Returns the bits of a mask of each byte of two halves, once they are turned down by so many places; those
+/// that come from other bytes must not be of the mask.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn turned(of: __m512i, [first, second]: [i64; 2], mask: u8) -> __m512i {
+    let [a, b] = [first, second].map(|down| down & 63);
+    let down = _mm512_set_epi64(b, b, b, b, a, a, a, a);
+    _mm512_and_si512(_mm512_rorv_epi64(of, down), bytes(mask))
+}
+
+/// Likewise of the same bytes in both halves.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn in_halves(of_both: __m256i, down: [i64; 2], mask: u8) -> __m512i {
+    turned(_mm512_broadcast_i64x4(of_both), down, mask)
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512vl")]
-fn sixteen_bytes(block: &[u8], at: usize) -> __m128i {
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn pair(first: __m256i, second: __m256i) -> __m512i {
+    _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn sixteen(block: &[u8], at: usize) -> __m128i {
     let bytes = &block[at..at + 16];
     // SAFETY: there are sixteen.
     unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512vl")]
-fn bytes(block: &[u8], at: usize) -> __m256i {
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn thirty_two(block: &[u8], at: usize) -> __m256i {
     let bytes = &block[at..at + 32];
     // SAFETY: there are thirty-two.
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
 
-/// Returns how far to shift.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn bits(count: usize) -> __m128i {
-    const COUNTS: [i64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
-    _mm_cvtsi64_si128(COUNTS[count])
-}
-
-/// Returns the low or the high halves of 32 bytes, each in sixteen bits.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn nibbles(block: &[u8], at: usize, half: usize) -> __m512i {
-    let wide = _mm512_cvtepu8_epi16(bytes(block, at));
-    let wide = _mm512_srl_epi16(wide, bits(4 * half));
-    _mm512_and_si512(wide, _mm512_set1_epi16(15))
-}
-
-/// Returns sixteen numbers, rounded to bf16, for looking them up.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn few(numbers: __m512) -> __m512i {
-    // SAFETY: both types of a vector are 256 plain bits.
-    let rounded = unsafe { transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(numbers)) };
-    _mm512_castsi256_si512(rounded)
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn put(elements: __m512i, to: &mut [f32; SIDE]) {
-    // SAFETY: there is room for sixteen numbers of 32 bits.
-    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), elements) }
-}
-
 #[cfg(test)]
 mod tests {
-    use half::{bf16, f16};
+    use half::f16;
 
     use super::*;
     use crate::{Level, dequantize};
 
-    #[test]
-    fn every_element_is_what_dequantizing_and_rounding_gives() {
-        if !Level::available().contains(&Level::Amx) {
-            return;
-        }
+    /// Returns lines of any integers and scales.
+    fn lines(format: BlockFormat, elements: usize) -> Vec<u8> {
         let mut state = 7_u32;
         let mut byte = move || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
+            // -128 is no integer of eight bits that quantizing gives.
+            ((state >> 24) as u8).max(1).wrapping_add(0x80)
         };
-        for format in BlockFormat::ALL {
-            // Lines of a part of their depth, fewer than a block of them.
-            let (width, count, depth) = (4 * LARGE, 29, LARGE..3 * LARGE);
-            let mut bytes: Vec<u8> = (0..format.num_bytes(count * width)).map(|_| byte()).collect();
-            for block in bytes.chunks_exact_mut(format.block_bytes()) {
-                let scale = f16::from_f32(f32::from(byte()) / 256.0 - 0.5).to_le_bytes();
-                let at = if format == BlockFormat::Q6K { 208 } else { 0 };
-                block[at..at + 2].copy_from_slice(&scale);
-                if matches!(format, BlockFormat::Q4K | BlockFormat::Q5K) {
-                    block[2..4].copy_from_slice(&scale);
-                }
+        let mut bytes: Vec<u8> = (0..format.num_bytes(elements)).map(|_| byte()).collect();
+        for block in bytes.chunks_exact_mut(format.block_bytes()) {
+            let mut scale = || f16::from_f32(f32::from(byte()) / 256.0 - 0.5).to_le_bytes();
+            let at = if format == BlockFormat::Q6K { 208 } else { 0 };
+            block[at..at + 2].copy_from_slice(&scale());
+            if matches!(format, BlockFormat::Q4K | BlockFormat::Q5K) {
+                block[2..4].copy_from_slice(&scale());
             }
+        }
+        bytes
+    }
+
+    #[test]
+    fn every_integer_is_near_its_element() {
+        if !Level::available().contains(&Level::Amx) {
+            return;
+        }
+        for format in BlockFormat::ALL {
+            // Lines of a part of their depth, fewer than a block of them, with half a step at the end.
+            let rest = if format.block_len() == SMALL { SMALL } else { 0 };
+            let (width, count, depth) = (4 * GROUP + rest, 29, GROUP..4 * GROUP + rest);
+            let bytes = lines(format, count * width);
             let blocks = Blocks { format, bytes: &bytes };
             let mut elements = vec![0.0; count * width];
             dequantize(blocks, &mut elements);
-            let stride = stride_of(depth.len());
-            let mut found = vec![f32::NAN; BLOCK * stride];
+            let steps = depth.len().div_ceil(64);
+            let mut tiles = vec![f32::NAN; steps * 2 * TILE];
+            let mut scales = vec![f32::NAN; depth.len().div_ceil(GROUP) * BLOCK];
             // SAFETY: the level is there.
-            unsafe { unpack_lines((&blocks, width), 0..count, depth.clone(), &mut found) }
-            for (line, found) in found.chunks_exact(stride).enumerate() {
-                let found = found.iter().take(depth.len() / 2).flat_map(|pair| {
-                    let bits = pair.to_bits();
-                    [bits as u16, (bits >> 16) as u16]
-                });
-                let expected = depth.clone().map(|i| {
-                    let element = if line < count { elements[line * width + i] } else { 0.0 };
-                    bf16::from_f32(element).to_bits()
-                });
-                assert!(found.eq(expected), "line {line} of {format:?}");
+            unsafe {
+                let to = (tiles.as_mut_slice(), scales.as_mut_slice());
+                unpack_lines((&blocks, width), 0..count, depth.clone(), to, || ());
+            }
+            for line in 0..BLOCK {
+                for i in 0..steps * 64 {
+                    let at = i / 64 * 2 * TILE + line / SIDE * TILE + line % SIDE * SIDE;
+                    let number = tiles[at + i % 64 / 4].to_bits().to_le_bytes();
+                    let integer = f32::from(number[i % 4].cast_signed());
+                    let is_there = line < count && i < depth.len();
+                    if !is_there {
+                        assert!(integer == 0.0, "line {line}, element {i} of {format:?}");
+                        continue;
+                    }
+                    let element = elements[line * width + depth.start + i];
+                    let scale = scales[i / GROUP * BLOCK + line];
+                    let error = (integer * scale - element).abs();
+                    assert!(error <= 0.63 * scale.abs(), "{element} of {format:?}: {integer} * {scale}");
+                    let group = depth.start + i / GROUP * GROUP;
+                    let group = &elements[line * width..][group..width.min(group + GROUP)];
+                    let largest = group.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
+                    // What their blocks can hold may be more than what they do.
+                    assert!(scale.abs() * MOST < 1.6 * largest, "{scale} for {largest} of {format:?}");
+                }
             }
         }
     }
