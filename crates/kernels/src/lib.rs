@@ -39,6 +39,7 @@ mod norm_grad;
 mod optimizer;
 pub mod parallel;
 mod rope;
+mod rows;
 mod simd;
 
 pub use activation::{gelu_erf, gelu_tanh, silu_gate};
@@ -56,10 +57,11 @@ pub use cuda::keep_freed_memory_of;
 pub use level::{Level, UnknownLevel, set_level};
 pub use linear::{
     Matrix, linear, linear_grad_bias, linear_grad_input, linear_grad_weight, linear_packed,
-    round_to_bf16,
+    round_rows_to_bf16, round_to_bf16,
 };
-pub use memory::{keep_freed_memory, unwritten};
+pub use memory::{keep_freed_memory, unwritten, unwritten_bf16};
 pub use norm::{layer_norm, rms_norm};
 pub use norm_grad::{NormGrad, layer_norm_grad, rms_norm_grad};
 pub use optimizer::{AdamW, Moments, adamw, sum_of_squares};
-pub use rope::{rope, rope_grad};
+pub use rope::rope;
+pub use rows::Rows;

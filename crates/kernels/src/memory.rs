@@ -14,7 +14,7 @@ pub fn unwritten(len: usize) -> Vec<f32> {
 }
 
 /// As [`unwritten`], in bf16.
-pub(crate) fn unwritten_bf16(len: usize) -> Vec<bf16> {
+pub fn unwritten_bf16(len: usize) -> Vec<bf16> {
     any_bits(len, bf16::NAN)
 }
 

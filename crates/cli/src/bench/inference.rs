@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use engine::{Batch, Event, Prompt, Session};
 use model::{Footprint, NoTap, Tensor};
 use sequence::{AttentionPolicy, Layout, Role, TokenId};
@@ -35,7 +35,7 @@ impl<'r> Inference<'r> {
             .image(runtime.config.num_vision_tokens)
             .text(Role::User, question)
             .reply_mark();
-        runtime.check_length(layout.len() + args.new_tokens)?;
+        runtime.check_length(layout.len() + args.new_tokens + 2 * args.batch)?;
         let word =
             |i: usize| TokenId((100 + 7 * i as u32) % runtime.config.initial_tokenizer_len as u32);
         let mut ids: Vec<TokenId> = (0..before).map(word).collect();
@@ -126,18 +126,20 @@ impl<'r> Inference<'r> {
             let mut batch = Batch::new(&self.runtime.aki, self.batch);
             for _ in 0..self.batch {
                 let (sampling, cancel) = (engine::Sampling::greedy(), engine::CancelToken::new());
-                // The first token comes with the prefill. Nothing stops a reply early.
-                let limits = (self.new_tokens + 1, cancel);
+                // Nothing stops a reply early, and the first ones begin while other prompts are read.
+                let limits = (self.new_tokens + 2 * self.batch, cancel);
                 let request = self.runtime.request(self.prompt.clone(), sampling, limits);
                 batch.add(engine::Request { stop: Vec::new(), ..request })?;
             }
-            let mut tokens = 0;
-            while tokens < self.batch {
-                tokens += num_tokens(&batch.step()?);
+            let mut read = 0;
+            while num_tokens(&batch.step()?) < self.batch {
+                read += 1;
+                ensure!(read <= 2 * self.batch, "{} replies do not run side by side", self.batch);
             }
             let start = Instant::now();
-            while !batch.is_idle() {
-                batch.step()?;
+            for _ in 0..self.new_tokens {
+                let tokens = num_tokens(&batch.step()?);
+                ensure!(tokens == self.batch, "{tokens} of {} replies run", self.batch);
             }
             Ok(start.elapsed().as_secs_f64())
         })?;

@@ -26,7 +26,7 @@ use crate::simd::{Element, dispatch};
 pub(crate) use grad::sum_of_rows;
 pub use grad::{linear_grad_bias, linear_grad_input, linear_grad_weight};
 pub use packed::linear_packed;
-pub use round::round_to_bf16;
+pub use round::{round_rows_to_bf16, round_to_bf16};
 
 /// Bytes of `x` that a pass over the weights keeps in a cache: of a core where every few rows of
 /// weights read them all, of the processor where many do.

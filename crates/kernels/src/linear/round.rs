@@ -2,6 +2,7 @@
 
 use half::bf16;
 
+use crate::Rows;
 use crate::memory::unwritten_bf16;
 use crate::parallel::{chunks, chunks_mut, for_each};
 use crate::simd::{Kernel, Simd, dispatch};
@@ -16,6 +17,17 @@ pub fn round_to_bf16(x: &[f32]) -> Vec<bf16> {
         dispatch(Round { x, to });
     });
     rounded
+}
+
+/// Likewise of rows of so many numbers, which are written one after the other.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn round_rows_to_bf16(x: Rows<'_>, width: usize, out: &mut [bf16]) {
+    assert!(out.len().is_multiple_of(width), "{} numbers in rows of {width}", out.len());
+    for_each(chunks_mut(out, width), TASK / width + 1, |row, to| {
+        dispatch(Round { x: x.row(row, width), to });
+    });
 }
 
 /// Rounds rows so that each starts a line of the cache; returns them in `room`, and the distance from
@@ -65,6 +77,15 @@ mod tests {
     use super::*;
     use crate::Level;
     use crate::simd::dispatch_at;
+
+    #[test]
+    fn rows_that_lie_apart_are_rounded_as_others_are() {
+        let x: Vec<f32> = (0..5 * 37).map(|i| (i as f32 * 0.37).sin()).collect();
+        let mut found = vec![bf16::NAN; 5 * 19];
+        round_rows_to_bf16(Rows { data: &x[11..], stride: 37 }, 19, &mut found);
+        let rows = x.chunks(37).flat_map(|row| &row[11..30]);
+        assert!(found.iter().eq(&round_to_bf16(&rows.copied().collect::<Vec<_>>())));
+    }
 
     #[test]
     fn every_kind_of_number_is_rounded_as_the_definition_says() {

@@ -1,4 +1,4 @@
-use kernels::{gelu_erf, gelu_tanh, rope, silu_gate};
+use kernels::{Rows, gelu_erf, gelu_tanh, rope, silu_gate};
 
 use crate::support::{Random, assert_close, at_every_level};
 
@@ -85,8 +85,13 @@ fn the_gate_multiplies_the_activated_half_with_the_other() {
 
 #[test]
 fn rope_rotates_halves_against_each_other() {
-    let mut x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
-    // Two heads of four, one row: the first pair by 90 degrees, the second not at all.
-    rope(&mut x, &[0.0, 1.0], &[1.0, 0.0], 4);
-    assert_close(&x, &[-3.0, 2.0, 1.0, 4.0, -7.0, 6.0, 5.0, 8.0], 0.0, "rope");
+    // Two rows of two heads of four, between numbers that are not theirs: the first pair of the first row by 90
+    // degrees, the second not at all, and in the second row the other way round.
+    let x: Vec<f32> = (1..=22).map(|i| i as f32).collect();
+    let rows = Rows { data: &x, stride: 11 };
+    let mut out = [f32::NAN; 16];
+    rope(rows, (&[0.0, 1.0, 1.0, 0.0], &[1.0, 0.0, 0.0, 1.0]), 4, &mut out);
+    let first = [-3.0, 2.0, 1.0, 4.0, -7.0, 6.0, 5.0, 8.0];
+    let second = [12.0, -15.0, 14.0, 13.0, 16.0, -19.0, 18.0, 17.0];
+    assert_close(&out, &[first, second].concat(), 0.0, "rope");
 }

@@ -94,7 +94,11 @@ impl Block {
     ) -> Result<Tensor, Error> {
         let Heads { query, key_value, dim } = self.heads;
         let qkv = joined(tape, &self.qkv, x)?; // [tokens, (query + 2 key_value) dim]
-        let [q, k, v] = tape.split(&qkv, [query * dim, key_value * dim, key_value * dim])?;
+        let widths = [query * dim, key_value * dim, key_value * dim];
+        let [q, k, v] = match batch {
+            Batch::Whole(_) => tape.split(&qkv, widths)?,
+            Batch::Stored { .. } => tape::parts(&qkv, widths)?,
+        };
         let (q, k) = (tape.rope(&q, angles)?, tape.rope(&k, angles)?);
         let attended = match batch {
             Batch::Whole(parts) => tape.attention([&q, &k, &v], parts, self.heads)?,

@@ -3,7 +3,7 @@
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, Device, Error, Result, Shape, Storage, Tensor};
-use kernels::Matrix;
+use kernels::{Matrix, Rows};
 
 /// Borrowed elements of a contiguous tensor; `G` is the framework's lock.
 pub(crate) struct Stored<G> {
@@ -52,6 +52,39 @@ impl<G: Deref<Target = Storage>> Deref for Elements<G> {
             Storage::Cpu(CpuStorage::F32(elements)) => &elements[self.0.range.clone()],
             // `elements` has seen that they are f32.
             _ => &[],
+        }
+    }
+}
+
+/// Borrows the rows of a matrix of f32 that may be a part of the columns of another.
+pub(crate) struct Apart<G> {
+    storage: G,
+    range: Range<usize>,
+    stride: usize,
+}
+
+/// Borrows the rows of a matrix of f32 whose elements follow each other.
+pub(crate) fn apart(x: &Tensor) -> Result<Apart<impl Deref<Target = Storage> + '_>> {
+    let (storage, layout) = x.storage_and_layout();
+    let (rows, width) = x.dims2()?;
+    let start = layout.start_offset();
+    match layout.stride() {
+        [stride, 1] if rows > 0 => {
+            Ok(Apart { storage, range: start..start + (rows - 1) * stride + width, stride: *stride })
+        }
+        _ if rows == 0 => Ok(Apart { storage, range: start..start, stride: width }),
+        _ => Err(Error::RequiresContiguous { op: "kernel" }.bt()),
+    }
+}
+
+impl<G: Deref<Target = Storage>> Apart<G> {
+    /// Returns the rows.
+    pub(crate) fn rows(&self) -> Result<Rows<'_>> {
+        match &*self.storage {
+            Storage::Cpu(CpuStorage::F32(all)) => {
+                Ok(Rows { data: &all[self.range.clone()], stride: self.stride })
+            }
+            other => Err(Error::UnsupportedDTypeForOp(other.dtype(), "kernel").bt()),
         }
     }
 }

@@ -5,7 +5,7 @@ use kernels::{AttentionShape, KeyValues, Visible};
 use sequence::AttentionPlan;
 
 use super::Heads;
-use super::elements::{applied, elements, stored, written};
+use super::elements::{apart, applied, elements, stored, written};
 
 pub(super) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
@@ -40,10 +40,10 @@ pub(super) fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let head_dim = 2 * cos.dim(1)?;
     let (cos, sin) = (cos.contiguous()?, sin.contiguous()?);
     let (cos, sin) = (elements(&cos)?, elements(&sin)?);
-    applied(x, x.shape(), |x, out| {
-        out.copy_from_slice(x);
-        kernels::rope(out, &cos, &sin, head_dim);
-    })
+    let x = if x.stride().last() == Some(&1) { x.clone() } else { x.contiguous()? };
+    let apart = apart(&x)?;
+    let rows = apart.rows()?;
+    written(x.shape(), |out| kernels::rope(rows, (&cos, &sin), head_dim, out))
 }
 
 pub(super) fn attention(

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use candle_core::{Result, Tensor, bail};
-use kernels::{BlockFormat, Blocks, KeyValues, Matrix};
+use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, bail};
+use kernels::{BlockFormat, Blocks, KeyValues, Matrix, Rows};
 use sequence::AttentionPlan;
 
 use super::elements::{elements, written};
@@ -28,7 +28,10 @@ impl Kept<'_> {
         (kv_type, heads): (KvType, Heads),
     ) -> Result<Self> {
         Ok(match kv_type.numbers() {
-            Some(dtype) => Self::Numbers(keys.to_dtype(dtype)?, values.to_dtype(dtype)?),
+            Some(dtype) => {
+                let of = |x: &Tensor| x.to_dtype(dtype)?.contiguous();
+                Self::Numbers(of(keys)?, of(values)?)
+            }
             None => Self::Blocks(in_blocks(keys, heads)?.into(), in_blocks(values, heads)?.into()),
         })
     }
@@ -46,7 +49,7 @@ impl Kept<'_> {
         match self {
             Self::Numbers(keys, _) => {
                 let keys = keys.narrow(0, 0, num_positions.min(keys.dim(0)?))?;
-                keys.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()
+                keys.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
             }
             Self::Blocks(keys, _) => {
                 let bytes = &keys[..num_positions * row_bytes(heads)];
@@ -55,6 +58,49 @@ impl Kept<'_> {
                 let rows = padded.chunks_exact(padded_dim(heads));
                 Ok(rows.flat_map(|row| &row[..heads.dim]).copied().collect())
             }
+        }
+    }
+}
+
+/// Writes rows into a tensor of the same width, from one on, in its type.
+pub(crate) fn write_rows(to: &Tensor, first: usize, rows: &Tensor) -> Result<()> {
+    if to.device().is_cpu() && to.dtype() == DType::BF16 && rows.dim(0)? > 0 {
+        return to.inplace_op2(rows, &RoundInto { first });
+    }
+    to.slice_set(&rows.to_dtype(to.dtype())?.contiguous()?, 0, first)
+}
+
+/// Rounds rows of f32 to bf16, on all threads, and writes them from a row on.
+struct RoundInto {
+    first: usize,
+}
+
+impl InplaceOp2 for RoundInto {
+    fn name(&self) -> &'static str {
+        "round-into"
+    }
+
+    fn cpu_fwd(
+        &self,
+        to: &mut CpuStorage,
+        to_layout: &Layout,
+        from: &CpuStorage,
+        from_layout: &Layout,
+    ) -> Result<()> {
+        let (rows, width) = from_layout.shape().dims2()?;
+        let start = to_layout.start_offset() + self.first * width;
+        match (to, from, from_layout.stride()) {
+            (CpuStorage::BF16(to), CpuStorage::F32(from), [stride, 1])
+                if to_layout.is_contiguous()
+                    && to_layout.shape().dims2()?.1 == width
+                    && self.first + rows <= to_layout.shape().dims2()?.0 =>
+            {
+                let data = &from[from_layout.start_offset()..];
+                let to = &mut to[start..start + rows * width];
+                kernels::round_rows_to_bf16(Rows { data, stride: *stride }, width, to);
+                Ok(())
+            }
+            _ => bail!("{rows} rows of {width} after {} do not fit {to_layout:?}", self.first),
         }
     }
 }

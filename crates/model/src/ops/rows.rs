@@ -1,6 +1,6 @@
 //! What moves and adds rows of f32, on all threads.
 
-use candle_core::{Result, Shape, Tensor};
+use candle_core::{D, Result, Shape, Tensor};
 use kernels::parallel::{chunks, chunks_mut, for_each};
 
 use super::elements::{elements, written};
@@ -44,6 +44,16 @@ pub(crate) fn split(x: &Tensor, widths: &[usize]) -> Result<Vec<Tensor>> {
         start += width;
     }
     Ok(parts)
+}
+
+/// Returns pieces of rows of the given widths as they lie.
+pub(crate) fn views(x: &Tensor, widths: &[usize]) -> Result<Vec<Tensor>> {
+    let mut start = 0;
+    let view = |width: &usize| {
+        start += width;
+        x.narrow(D::Minus1, start - width, *width)
+    };
+    widths.iter().map(view).collect()
 }
 
 /// Joins rows of several tensors; what is none is zeros.

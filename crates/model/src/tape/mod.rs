@@ -23,6 +23,7 @@ pub(crate) use self::attention::{Part, Parts, side_by_side};
 pub(crate) use self::device::column_sums;
 pub(crate) use self::gradients::Gradients;
 pub(crate) use self::linear::{LinearWeights, operand};
+pub(crate) use self::ops::parts;
 use crate::Error;
 use crate::parameter::Parameter;
 use crate::training::{Precision, StepOptions};

@@ -196,9 +196,7 @@ impl Tape {
             let parts = parts.collect::<candle_core::Result<Vec<_>>>()?;
             Ok(vec![Some(Tensor::cat(&parts, D::Minus1)?)])
         });
-        let found = outs.len();
-        let wrong = move |_| candle_core::Error::Msg(format!("{found} parts")).into();
-        outs.try_into().map_err(wrong)
+        exactly(outs)
     }
 
     /// Joins along a dimension.
@@ -335,13 +333,18 @@ pub(super) fn sum(x: &Tensor, y: &Tensor, factor: f64) -> candle_core::Result<Te
 
 /// Cuts the last dimension.
 fn narrowed(x: &Tensor, widths: &[usize]) -> candle_core::Result<Vec<Tensor>> {
-    let mut start = 0;
-    let mut outs = Vec::with_capacity(widths.len());
-    for width in widths {
-        outs.push(x.narrow(D::Minus1, start, *width)?.contiguous()?);
-        start += width;
-    }
-    Ok(outs)
+    rows::views(x, widths)?.iter().map(Tensor::contiguous).collect()
+}
+
+/// Cuts the last dimension where nobody learns: on the CPU, whose operations take them so, rows stay where they
+/// lie.
+pub(crate) fn parts<const N: usize>(x: &Tensor, widths: [usize; N]) -> Result<[Tensor; N], Error> {
+    exactly(if x.device().is_cpu() { rows::views(x, &widths)? } else { narrowed(x, &widths)? })
+}
+
+fn exactly<const N: usize>(parts: Vec<Tensor>) -> Result<[Tensor; N], Error> {
+    let found = parts.len();
+    parts.try_into().map_err(|_| candle_core::Error::Msg(format!("{found} parts")).into())
 }
 
 /// Adds the sum over all images. `// [images, ..]`
