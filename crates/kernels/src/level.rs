@@ -19,7 +19,7 @@ pub enum Level {
     Avx512Vnni,
     /// AVX-512 with dot products of bytes and of bf16.
     Avx512Bf16,
-    /// As [`Level::Avx512Bf16`], with a unit for products of matrices of bf16.
+    /// As [`Level::Avx512Bf16`], with VBMI and a unit for products of matrices of bf16 and of bytes.
     Amx,
     /// NEON, which every 64-bit Arm processor has.
     Neon,
@@ -151,7 +151,8 @@ fn has_tiles() -> bool {
         if __cpuid_count(0, 0).eax < 7 {
             return false;
         }
-        __cpuid_count(7, 0).edx & TILES_OF_BF16_AND_BYTES == TILES_OF_BF16_AND_BYTES && may_use_tiles()
+        __cpuid_count(7, 0).edx & TILES_OF_BF16_AND_BYTES == TILES_OF_BF16_AND_BYTES
+            && may_use_tiles()
     })
 }
 

@@ -141,7 +141,8 @@ impl<A: Element, B: Element> Product<'_, A, B> {
 }
 
 /// Writes `x weight^T + bias` to all of a result, in tiles: `x` `[rows, width]`, `weight`
-/// `[out_width, width]`. Elements of both are rounded to bf16.
+/// `[out_width, width]`. Elements of both are rounded: to bf16, or with blocks to bytes, as
+/// [`linear_packed`](crate::linear_packed) says.
 ///
 /// # Safety
 /// The processor must have the instructions of [`Level::Amx`].

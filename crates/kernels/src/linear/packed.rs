@@ -16,8 +16,10 @@ const TASK: usize = 1 << 14;
 /// rows, as in prompts and in training.
 ///
 /// Operands and rounding are those of [`linear`](crate::linear()), but for blocks under
-/// [`Level::Amx`](crate::Level), whose elements and those of `x` are rounded to bf16. A row does not
-/// depend on the others here either, but it is summed in another order than there.
+/// [`Level::Amx`](crate::Level): there 256 elements have one scale, of `x` and of the weights alike. Those of
+/// `x` are rounded to integers from -127 to 127 times a 127th of their largest magnitude, and each of the
+/// weights to one that is at most 0.63 of a 127th of the most that the blocks of its 256 can hold away from
+/// it. A row does not depend on the others here either, but it is summed in another order than there.
 ///
 /// # Panics
 /// If the lengths do not fit.
@@ -68,7 +70,7 @@ fn run<A: Element, B: Element>(
     unsafe { product.run() }
 }
 
-/// Likewise in tiles, of numbers that are rounded to bf16; the lengths fit.
+/// Likewise in tiles; the lengths fit.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn in_tiles(
     x: &[f32],

@@ -69,9 +69,11 @@ pub(crate) fn apart(x: &Tensor) -> Result<Apart<impl Deref<Target = Storage> + '
     let (rows, width) = x.dims2()?;
     let start = layout.start_offset();
     match layout.stride() {
-        [stride, 1] if rows > 0 => {
-            Ok(Apart { storage, range: start..start + (rows - 1) * stride + width, stride: *stride })
-        }
+        [stride, 1] if rows > 0 => Ok(Apart {
+            storage,
+            range: start..start + (rows - 1) * stride + width,
+            stride: *stride,
+        }),
         _ if rows == 0 => Ok(Apart { storage, range: start..start, stride: width }),
         _ => Err(Error::RequiresContiguous { op: "kernel" }.bt()),
     }

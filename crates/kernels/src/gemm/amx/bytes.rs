@@ -184,7 +184,8 @@ impl<'a> ByteLines<'a> {
         let steps = sums.len() * depth.len().div_ceil(GROUP);
         let while_multiplying = (BLOCK * of_line).div_ceil(steps.max(1)).min(ASKED);
         let while_unpacking = of_line - (steps * while_multiplying / BLOCK).min(of_line);
-        let mut ask = |count: usize| next.by_ref().take(count).for_each(|at| prefetch_second(at, 0));
+        let mut ask =
+            |count: usize| next.by_ref().take(count).for_each(|at| prefetch_second(at, 0));
         // SAFETY: the caller vouches for the instructions.
         unsafe {
             let to = (&mut *tiles, &mut *scales);
@@ -221,19 +222,34 @@ fn add_scaled(
     sums: &mut Sums,
     are_few: bool,
 ) {
-    for side in 0..if are_few { 1 } else { 2 } {
-        let of_rows = load(&of_rows[side * SIDE..][..SIDE]);
-        for (line, (scale, sums)) in of_lines.iter().zip(&mut *sums).enumerate() {
-            let products = &products[line / SIDE * 2 + side][line % SIDE * SIDE..][..SIDE];
-            let sums = &mut sums[side * SIDE..][..SIDE];
-            // SAFETY: there are sixteen of each.
-            unsafe {
-                let integers = _mm512_loadu_si512(products.as_ptr().cast());
-                let scale = _mm512_mul_ps(of_rows, _mm512_set1_ps(*scale));
-                let sum = _mm512_loadu_ps(sums.as_ptr());
-                let sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers), scale, sum);
-                _mm512_storeu_ps(sums.as_mut_ptr(), sum);
-            }
+    let (of_lines, of_rows) = (of_lines.as_chunks::<SIDE>().0, of_rows.as_chunks::<SIDE>().0);
+    let sums = sums.as_chunks_mut::<SIDE>().0.iter_mut();
+    for ((products, of_lines), sums) in products.chunks_exact(2).zip(of_lines).zip(sums) {
+        add_scaled_tile::<0>(&products[0], (of_lines, &of_rows[0]), sums);
+        if !are_few {
+            add_scaled_tile::<SIDE>(&products[1], (of_lines, &of_rows[1]), sums);
+        }
+    }
+}
+
+/// Likewise of one tile, to the sums of sixteen lines from a column on.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_scaled_tile<const COLUMN: usize>(
+    products: &[f32; TILE],
+    (of_lines, of_rows): (&[f32; SIDE], &[f32; SIDE]),
+    sums: &mut [[f32; BLOCK]; SIDE],
+) {
+    let of_rows = load(of_rows);
+    for ((products, scale), sums) in products.as_chunks::<SIDE>().0.iter().zip(of_lines).zip(sums) {
+        let sums = &mut sums[COLUMN..COLUMN + SIDE];
+        // SAFETY: there are sixteen of each.
+        unsafe {
+            let integers = _mm512_loadu_si512(products.as_ptr().cast());
+            let scale = _mm512_mul_ps(of_rows, _mm512_set1_ps(*scale));
+            let sum = _mm512_loadu_ps(sums.as_ptr());
+            let sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers), scale, sum);
+            _mm512_storeu_ps(sums.as_mut_ptr(), sum);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Products of matrices of bf16 by the processor's unit for them.
+//! Products of matrices of bf16, and of blocks of few bits as bytes, by the processor's unit for them.
 //!
 //! One matrix is packed once, by all threads, 32 of its lines to a panel; the other is read as it lies
 //! (numbers of f32 rounded first) wherever its elements follow each other in the depth, 32 of its lines at
@@ -77,7 +77,7 @@ impl Tiles<'_> {
     }
 }
 
-/// `x weight^T`, of numbers that are rounded to bf16. The processor must have the instructions of
+/// `x weight^T`, of numbers that are rounded to bf16, or with blocks to bytes. The processor must have the instructions of
 /// [`Level::Amx`](crate::Level).
 pub(super) struct TilesOfRows<'a> {
     /// `// [rows, width]`
@@ -90,7 +90,7 @@ pub(super) struct TilesOfRows<'a> {
     pub(super) bias: Option<&'a [f32]>,
 }
 
-/// Weights of bf16, or in blocks, each element of which is rounded to it.
+/// Weights of bf16, or in blocks, which become bytes.
 pub(crate) enum Weight<'a> {
     Bf16(&'a [bf16]),
     Blocks(Blocks<'a>),
@@ -228,10 +228,13 @@ impl Task<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn run(self, lines: Range<usize>, packed: Range<usize>, depth: Range<usize>) {
         let panels = packed.len().div_ceil(BLOCK);
-        let (sums_len, room) = (panels * BLOCK * BLOCK, match self.call.pair {
-            Pair::Short(..) => BLOCK * stride_of(depth.len()),
-            Pair::Bytes(..) => ByteLines::room(depth.len()),
-        });
+        let (sums_len, room) = (
+            panels * BLOCK * BLOCK,
+            match self.call.pair {
+                Pair::Short(..) => BLOCK * stride_of(depth.len()),
+                Pair::Bytes(..) => ByteLines::room(depth.len()),
+            },
+        );
         let mut scratch = Scratch::of(sums_len + room);
         let (sums, room) = scratch.split_at_mut(sums_len);
         let (sums, _) = sums.as_chunks_mut::<BLOCK>().0.as_chunks_mut::<BLOCK>();

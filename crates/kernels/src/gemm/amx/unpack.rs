@@ -137,7 +137,11 @@ fn q8_0(group: &[u8], to: &mut Line<'_>) -> f32 {
         let integers = |block: &[u8; 34]| thirty_two(block, 2);
         // Where there is no second block is zero.
         let second = blocks.get(1).map_or(_mm256_setzero_si256(), integers);
-        to.put(scaled(pair(integers(&blocks[0]), second), factors, [same(2 * step), same(2 * step + 1)]));
+        to.put(scaled(
+            pair(integers(&blocks[0]), second),
+            factors,
+            [same(2 * step), same(2 * step + 1)],
+        ));
     }
     largest
 }
@@ -440,12 +444,18 @@ mod tests {
                     let element = elements[line * width + depth.start + i];
                     let scale = scales[i / GROUP * BLOCK + line];
                     let error = (integer * scale - element).abs();
-                    assert!(error <= 0.63 * scale.abs(), "{element} of {format:?}: {integer} * {scale}");
+                    assert!(
+                        error <= 0.63 * scale.abs(),
+                        "{element} of {format:?}: {integer} * {scale}"
+                    );
                     let group = depth.start + i / GROUP * GROUP;
                     let group = &elements[line * width..][group..width.min(group + GROUP)];
                     let largest = group.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
                     // What their blocks can hold may be more than what they do.
-                    assert!(scale.abs() * MOST < 1.6 * largest, "{scale} for {largest} of {format:?}");
+                    assert!(
+                        scale.abs() * MOST < 1.6 * largest,
+                        "{scale} for {largest} of {format:?}"
+                    );
                 }
             }
         }
