@@ -147,6 +147,7 @@ pub(super) struct ByteLines<'a> {
     /// `// [groups, 32]`
     scales: &'a mut [f32],
     products: &'a mut [[f32; TILE]; 4],
+    unit: &'a Unit,
 }
 
 impl<'a> ByteLines<'a> {
@@ -156,11 +157,11 @@ impl<'a> ByteLines<'a> {
     }
 
     /// Puts them into so many.
-    pub(super) fn new(room: &'a mut [f32], depth: usize) -> Self {
+    pub(super) fn new(room: &'a mut [f32], depth: usize, unit: &'a Unit) -> Self {
         let (tiles, rest) = room.split_at_mut(numbers(depth));
         let (scales, rest) = rest.split_at_mut(depth.div_ceil(GROUP) * BLOCK);
         let (products, _) = rest.as_chunks_mut().0.as_chunks_mut().0.split_at_mut(1);
-        Self { tiles, scales, products: &mut products[0] }
+        Self { tiles, scales, products: &mut products[0], unit }
     }
 
     /// Unpacks some lines of blocks, which are so wide, and adds their products with some packed rows to sums.
@@ -170,13 +171,12 @@ impl<'a> ByteLines<'a> {
     /// The processor must have the instructions of [`Level::Amx`](crate::Level).
     pub(super) unsafe fn multiply(
         self,
-        unit: &Unit,
         (blocks, width): (&Blocks<'_>, usize),
         (lines, depth): (Range<usize>, Range<usize>),
         (panels, packed): (&BytePanels, Range<usize>),
         sums: &mut [Sums],
     ) {
-        let Self { tiles, scales, products } = self;
+        let Self { tiles, scales, products, unit } = self;
         let start = depth.start;
         let next = parts(blocks, width, lines.end..lines.end + BLOCK, depth.clone());
         let mut next = next.flat_map(|line| line.chunks(LINE));

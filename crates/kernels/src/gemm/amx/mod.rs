@@ -273,10 +273,10 @@ impl Task<'_> {
                 if is_new {
                     sums.as_flattened_mut().as_flattened_mut().fill(0.0);
                 }
-                let bytes = ByteLines::new(room, depth.len());
+                let bytes = ByteLines::new(room, depth.len(), self.unit);
                 let (lines, packed) = ((lines, depth), (*panels, packed));
                 // SAFETY: the caller vouches for the instructions.
-                unsafe { bytes.multiply(self.unit, (blocks, *width), lines, packed, sums) }
+                unsafe { bytes.multiply((blocks, *width), lines, packed, sums) }
                 return;
             }
         };

@@ -190,7 +190,7 @@ fn q5_k(group: &[u8], to: &mut Line<'_>) -> f32 {
         let table = table(words, &THIRTY_TWO, from(2 * step, &TWO));
         let integers = in_halves(thirty_two(integers, 0), [0, 4], 15);
         // Bit g of a byte becomes its bit four.
-        let first = 2 * step as i64 - 4;
+        let first = (2 * step as u64).cast_signed() - 4;
         let fifths = in_halves(thirty_two(group, 16), [first, first + 1], 16);
         let integers = _mm512_or_si512(integers, fifths);
         let integers = _mm512_or_si512(integers, halves([0, 32]));
@@ -208,7 +208,7 @@ fn q6_k(group: &[u8], to: &mut Line<'_>) -> f32 {
     let factors = words(_mm512_mul_ps(_mm512_cvtepi32_ps(scales), _mm512_set1_ps(inverse)));
     for step in 0..4 {
         // Each half of the group has its own 64 and 32 bytes, which its quarters share.
-        let (half, upper) = (step / 2, step as i64 % 2);
+        let (half, upper) = (step / 2, (step as u64 % 2).cast_signed());
         let (first, second) = group[64 * half..][..64].split_at(SMALL);
         let low = pair(thirty_two(first, 0), thirty_two(second, 0));
         let low = turned(low, [4 * upper - 2; 2], 0x3c);
@@ -327,7 +327,7 @@ fn from(first: usize, words: &[u16; 32]) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
 fn same(word: usize) -> __m512i {
-    _mm512_set1_epi16(word as i16)
+    _mm512_set1_epi16((word as u16).cast_signed())
 }
 
 /// Returns the same byte everywhere.
