@@ -183,14 +183,16 @@ fn a_stop_string_ends_the_answer_before_it() {
 fn one_beam_is_greedy_and_a_seed_repeats_itself() {
     let image = goldens("images/coffee.png");
     let ask = |extra: &[&str]| {
-        let args = ["ask", "--image", &image, "Why?", "--max-new-tokens", "12", "--json"];
+        // A question that the model knows: what it says to others depends on the last bits.
+        let question = "Describe the scene of this image.";
+        let args = ["ask", "--image", &image, question, "--max-new-tokens", "8", "--json"];
         aki(args.iter().chain(extra)).json()["new_ids"].clone()
     };
     assert_eq!(ask(&["--beams", "1"]), ask(&[]));
     let warm = ["--temperature", "1.5", "--top-p", "0.95", "--seed", "7"];
     assert_eq!(ask(&warm), ask(&warm));
     assert_ne!(ask(&warm), ask(&[]));
-    assert_eq!(ask(&["--beams", "3"]).as_array().map(Vec::len), Some(12));
+    assert_eq!(ask(&["--beams", "3"]).as_array().map(Vec::len), Some(8));
 }
 
 #[test]
