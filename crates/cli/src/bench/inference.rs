@@ -35,7 +35,7 @@ impl<'r> Inference<'r> {
             .image(runtime.config.num_vision_tokens)
             .text(Role::User, question)
             .reply_mark();
-        runtime.check_length(layout.len() + args.new_tokens + 2 * args.batch)?;
+        runtime.check_length(layout.len() + args.new_tokens)?;
         let word =
             |i: usize| TokenId((100 + 7 * i as u32) % runtime.config.initial_tokenizer_len as u32);
         let mut ids: Vec<TokenId> = (0..before).map(word).collect();
@@ -121,13 +121,15 @@ impl<'r> Inference<'r> {
     /// Measures several replies at once.
     pub(super) fn batch(&self) -> Result<Row> {
         let count = self.batch * self.new_tokens;
+        // Nothing stops a reply early, and the first ones begin while other prompts are read.
+        let limit = self.new_tokens + 2 * self.batch;
+        self.runtime.check_length(self.prompt.layout.len() + limit)?;
         let name = format!("decode of {} x {}", self.batch, self.new_tokens);
         let row = row(name, (count, "tokens/s"), self.repeat, || {
             let mut batch = Batch::new(&self.runtime.aki, self.batch);
             for _ in 0..self.batch {
                 let (sampling, cancel) = (engine::Sampling::greedy(), engine::CancelToken::new());
-                // Nothing stops a reply early, and the first ones begin while other prompts are read.
-                let limits = (self.new_tokens + 2 * self.batch, cancel);
+                let limits = (limit, cancel);
                 let request = self.runtime.request(self.prompt.clone(), sampling, limits);
                 batch.add(engine::Request { stop: Vec::new(), ..request })?;
             }

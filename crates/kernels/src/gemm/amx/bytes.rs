@@ -160,8 +160,8 @@ impl<'a> ByteLines<'a> {
     pub(super) fn new(room: &'a mut [f32], depth: usize, unit: &'a Unit) -> Self {
         let (tiles, rest) = room.split_at_mut(numbers(depth));
         let (scales, rest) = rest.split_at_mut(depth.div_ceil(GROUP) * BLOCK);
-        let (products, _) = rest.as_chunks_mut().0.as_chunks_mut().0.split_at_mut(1);
-        Self { tiles, scales, products: &mut products[0], unit }
+        let products = &mut rest.as_chunks_mut().0.as_chunks_mut().0[0];
+        Self { tiles, scales, products, unit }
     }
 
     /// Unpacks some lines of blocks, which are so wide, and adds their products with some packed rows to sums.

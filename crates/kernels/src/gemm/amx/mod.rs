@@ -2,11 +2,11 @@
 //!
 //! One matrix is packed once, by all threads, 32 of its lines to a panel; the other is read as it lies
 //! (numbers of f32 rounded first) wherever its elements follow each other in the depth, 32 of its lines at
-//! a time, which meet one panel after the other. Both come from the second cache; asking memory for what is next takes more time
-//! than it saves.
+//! a time, which meet one panel after the other. Both come from the second cache; asking memory for rows of
+//! bf16 that come next takes more time than it saves, for rows of blocks, which are fewer bytes, it does not.
 //!
-//! Every element is summed step by step over the whole depth, from what is there or from zero, however
-//! the product is cut: it depends on its own row and column and on nothing else.
+//! Every element is summed step by step, or of bytes group by group, over the whole depth, from what is there
+//! or from zero, however the product is cut: it depends on its own row and column and on nothing else.
 
 mod bytes;
 mod copy;

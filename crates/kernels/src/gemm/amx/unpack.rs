@@ -204,8 +204,8 @@ fn q5_k(group: &[u8], to: &mut Line<'_>) -> f32 {
 fn q6_k(group: &[u8], to: &mut Line<'_>) -> f32 {
     let scales = _mm512_cvtepi8_epi32(sixteen(group, 192));
     let largest = _mm512_reduce_max_epi32(_mm512_abs_epi32(scales)) as f32;
-    let inverse = if largest > 0.0 { WHOLE / largest } else { 0.0 };
-    let factors = words(_mm512_mul_ps(_mm512_cvtepi32_ps(scales), _mm512_set1_ps(inverse)));
+    let factor = _mm512_set1_ps(factor(WHOLE, largest));
+    let factors = words(_mm512_mul_ps(_mm512_cvtepi32_ps(scales), factor));
     for step in 0..4 {
         // Each half of the group has its own 64 and 32 bytes, which its quarters share.
         let (half, upper) = (step / 2, (step as u64 % 2).cast_signed());
