@@ -10,7 +10,7 @@ use super::tiles::{cut, room_for};
 use super::{Call, HeadOut, Visible};
 use crate::aligned::Scratch;
 use crate::gemm::View;
-use crate::gemm::amx::{BLOCK, Rows, STEP, Unit, pack_panel, put_rounded, stride_of};
+use crate::gemm::amx::{BLOCK, Block, Rows, STEP, Unit, pack_panel, put_rounded, stride_of};
 use crate::simd::{Kernel, Simd, dispatch};
 
 /// Rows from which on tiles are filled well enough.
@@ -118,9 +118,9 @@ impl Head<'_> {
         let queries = Rows::new(room.queries, stride_of(dim), steps);
         for panel in seen.clone() {
             let keys = &packed.keys[panel * steps * OF_STEP..][..steps * OF_STEP];
-            let to = (&mut room.scores[panel * BLOCK..], room.stride);
+            let to = Block::new(&mut room.scores[panel * BLOCK..], room.stride);
             // SAFETY: as above.
-            unsafe { unit.multiply_to(&queries, keys, to, true) }
+            unsafe { unit.multiply(&queries, keys, to) }
         }
         let width = stride_of(packed.columns);
         let mut inverses = [0.0; BLOCK];
@@ -141,9 +141,9 @@ impl Head<'_> {
         let broad = dim.next_multiple_of(BLOCK);
         for (block, values) in packed.values.chunks_exact(num_steps * OF_STEP).enumerate() {
             let values = &values[seen.start * OF_STEP..seen.end * OF_STEP];
-            let to = (&mut room.results[block * BLOCK..], broad);
+            let to = Block::new(&mut room.results[block * BLOCK..], broad);
             // SAFETY: as above.
-            unsafe { unit.multiply_to(&weights, values, to, true) }
+            unsafe { unit.multiply(&weights, values, to) }
         }
         for (at, row) in rows.enumerate() {
             let result = &mut room.results[at * broad..][..dim];

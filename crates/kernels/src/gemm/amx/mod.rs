@@ -35,7 +35,7 @@ use crate::simd::x86::transpose_sixteen;
 
 pub(crate) use self::copy::stride_of;
 pub(crate) use self::panels::{pack_panel, put_rounded};
-pub(crate) use self::unit::{BLOCK, Rows, STEP, Unit};
+pub(crate) use self::unit::{BLOCK, Block, Rows, STEP, Unit};
 
 /// Rows of `a` above which columns of `b` are packed.
 const MANY: usize = 1024;
@@ -286,10 +286,13 @@ impl Task<'_> {
             sums.as_flattened_mut().as_flattened_mut().fill(0.0);
         }
         let mut add = |rows: &Rows<'_>, start: usize| {
-            for (panel, sums) in panels.chunks_exact(panel_len).zip(&mut *sums) {
+            let panels = panels.chunks_exact(panel_len).zip(&mut *sums);
+            for (row, (panel, sums)) in packed.clone().step_by(BLOCK).zip(panels) {
                 let columns = &panel[start * BLOCK / 2..][..rows.steps() * STEP * BLOCK / 2];
+                let (numbers, are_few) = (sums.as_flattened_mut(), packed.end - row <= SIDE);
+                let sums = Block { numbers, stride: BLOCK, is_new, are_few };
                 // SAFETY: whoever made this product vouches for the instructions.
-                unsafe { self.unit.multiply(rows, columns, (sums, is_new)) }
+                unsafe { self.unit.multiply(rows, columns, sums) }
             }
             is_new = false;
         };
