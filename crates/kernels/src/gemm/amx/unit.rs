@@ -35,6 +35,24 @@ const IS_NEW: u32 = 1;
 /// Likewise: there are no more than sixteen columns.
 const ARE_FEW: u32 = 2;
 
+/// Goes on to the next step of [`Unit::multiply`], having written a tile to nowhere if it is time, or to the
+/// end.
+macro_rules! next_step {
+    ($again:literal, $end:literal) => {
+        concat!(
+            "add {upper}, 64\n",
+            "add {lower}, 64\n",
+            "add {columns}, 2048\n",
+            "dec {steps}\n",
+            concat!("jz ", $end, "\n"),
+            "test {steps:e}, {some}\n",
+            concat!("jnz ", $again, "\n"),
+            "tilestored [{line}], tmm4\n",
+            concat!("jmp ", $again),
+        )
+    };
+}
+
 /// A line of the cache.
 #[repr(align(64))]
 struct Line([u8; LINE]);
@@ -124,15 +142,7 @@ impl Unit {
                 "tdpbf16ps tmm1, tmm4, tmm7",
                 "tdpbf16ps tmm2, tmm5, tmm6",
                 "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {upper}, 64",
-                "add {lower}, 64",
-                "add {columns}, 2048",
-                "dec {steps}",
-                "jz 5f",
-                "test {steps:e}, {some}",
-                "jnz 4b",
-                "tilestored [{line}], tmm4",
-                "jmp 4b",
+                next_step!("4b", "5f"),
                 "5:",
                 "tilestored [{sums} + {side} * 1 + 64], tmm1",
                 "tilestored [{below} + {side} * 1 + 64], tmm3",
@@ -143,15 +153,7 @@ impl Unit {
                 "tileloadd tmm5, [{lower} + {stride} * 1]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
                 "tdpbf16ps tmm2, tmm5, tmm6",
-                "add {upper}, 64",
-                "add {lower}, 64",
-                "add {columns}, 2048",
-                "dec {steps}",
-                "jz 7f",
-                "test {steps:e}, {some}",
-                "jnz 6b",
-                "tilestored [{line}], tmm4",
-                "jmp 6b",
+                next_step!("6b", "7f"),
                 "7:",
                 "tilestored [{sums} + {side} * 1], tmm0",
                 "tilestored [{below} + {side} * 1], tmm2",
