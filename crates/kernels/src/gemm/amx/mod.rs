@@ -77,8 +77,8 @@ impl Tiles<'_> {
     }
 }
 
-/// `x weight^T`, of numbers that are rounded to bf16, or with blocks to bytes. The processor must have the instructions of
-/// [`Level::Amx`](crate::Level).
+/// `x weight^T`, of numbers that are rounded to bf16, or with blocks to bytes. The processor must have the
+/// instructions of [`Level::Amx`](crate::Level).
 pub(super) struct TilesOfRows<'a> {
     /// `// [rows, width]`
     pub(super) x: &'a [f32],
