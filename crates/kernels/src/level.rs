@@ -108,6 +108,18 @@ impl Level {
         }
     }
 
+    /// Returns whether products of many rows of bf16, and attention of many rows over bf16, are computed by
+    /// pairs of bf16, all operands rounded to it.
+    pub fn has_blocks_of_bf16(self) -> bool {
+        matches!(self, Self::Avx512Bf16 | Self::Amx)
+    }
+
+    /// Returns whether many rows meet weights of few bits as bytes that have a scale for 256 elements, as
+    /// [`linear_packed`](crate::linear_packed) says.
+    pub fn has_blocks_of_bytes(self) -> bool {
+        matches!(self, Self::Avx512Vnni | Self::Avx512Bf16 | Self::Amx)
+    }
+
     /// Returns the levels of this processor, the plainest first.
     pub fn available() -> Vec<Self> {
         Self::ALL.into_iter().filter(|level| level.is_available()).collect()

@@ -125,8 +125,8 @@ impl Layer {
         let q = self.q_proj.forward(tape, &normed)?;
         let k = self.k_proj.forward(tape, &normed)?;
         let v = self.v_proj.forward(tape, &normed)?;
-        let k = tape.for_tiles(k, self.k_proj.dtype())?;
-        let v = tape.for_tiles(v, self.v_proj.dtype())?;
+        let k = tape.rounded_as(k, self.k_proj.dtype())?;
+        let v = tape.rounded_as(v, self.v_proj.dtype())?;
         let attended = tape.attention([&q, &k, &v], parts, heads)?;
         let x = tape.add(x, &self.out_proj.forward(tape, &attended)?)?;
         let inner = self.fc1.forward(tape, &self.norm2.forward(tape, &x)?)?;

@@ -1,11 +1,11 @@
 //! Attention that walks the visible ranges of a plan.
 
-#[cfg(target_arch = "x86_64")]
-mod amx;
 mod entries;
 mod grad;
 mod many;
 mod one;
+#[cfg(target_arch = "x86_64")]
+mod rounded;
 mod tiles;
 
 use std::ops::Range;
@@ -86,7 +86,7 @@ pub struct AttentionShape {
 ///
 /// `q` and `out` are `[rows, heads, head_dim]`. A row that sees nothing becomes zero. Sums are in f32. Of
 /// 16 rows and more with keys and values of bf16, queries times the scale and the exponentials of the
-/// scores are rounded to bf16 as well under [`Level::Amx`](crate::Level), whose products they are.
+/// scores are rounded to bf16 as well under levels that [multiply it](crate::Level::has_blocks_of_bf16).
 ///
 /// # Panics
 /// If the lengths do not fit, a range goes past the keys, or keys and values differ in type or are
@@ -143,11 +143,11 @@ fn attend(
         (Matrix::Bf16(keys), Matrix::Bf16(values)) => {
             let call = Call { q, keys, values, strides, visible, shape };
             #[cfg(target_arch = "x86_64")]
-            if Level::current() == Level::Amx && visible.num_rows() >= amx::MANY {
+            if Level::current().has_blocks_of_bf16() && visible.num_rows() >= rounded::MANY {
                 let out = call.checked(out, lse);
                 parallel::run(shape.heads, &|head| {
                     // SAFETY: a level in use was detected, and no task runs another.
-                    unsafe { amx::Head { call, out: out.head(head) }.run() }
+                    unsafe { rounded::Head { call, out: out.head(head) }.run() }
                 });
                 return;
             }

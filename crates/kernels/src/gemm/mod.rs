@@ -6,19 +6,15 @@
 //! whatever the block it is in.
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) mod amx;
+pub(crate) mod rounded;
 #[cfg(target_arch = "x86_64")]
-mod pairs;
-
 #[cfg(target_arch = "x86_64")]
 use half::bf16;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use self::amx::Weight;
+pub(crate) use self::rounded::Weight;
 #[cfg(target_arch = "x86_64")]
-use self::amx::{Tiles, TilesOfRows};
-#[cfg(target_arch = "x86_64")]
-use self::pairs::Pairs;
+use self::rounded::{Products, ProductsOfRows};
 #[cfg(target_arch = "x86_64")]
 use crate::Level;
 use crate::aligned::Scratch;
@@ -108,16 +104,13 @@ impl<A: Element, B: Element> Product<'_, A, B> {
     /// As for [`Product::run_here`].
     pub(crate) unsafe fn run(self) {
         #[cfg(target_arch = "x86_64")]
-        if let (Some(a), Some(b)) = (self.a.as_bf16(), self.b.as_bf16()) {
+        if let (true, Some(a), Some(b)) =
+            (Level::current().has_blocks_of_bf16(), self.a.as_bf16(), self.b.as_bf16())
+        {
             let Self { size, target, accumulate, .. } = self;
             // SAFETY: a level in use was detected, and the caller vouches for the rest.
-            match Level::current() {
-                Level::Amx => return unsafe { Tiles { a, b, size, target, accumulate }.run() },
-                Level::Avx512Bf16 => {
-                    return unsafe { Pairs { a, b, size, target, accumulate }.run() };
-                }
-                _ => {}
-            }
+            unsafe { Products { a, b, size, target, accumulate }.run() }
+            return;
         }
         let (rows, columns, depth) = self.size;
         if rows * columns * depth <= SERIAL {
@@ -140,12 +133,13 @@ impl<A: Element, B: Element> Product<'_, A, B> {
     }
 }
 
-/// Writes `x weight^T + bias` to all of a result, in tiles: `x` `[rows, width]`, `weight`
+/// Writes `x weight^T + bias` to all of a result: `x` `[rows, width]`, `weight`
 /// `[out_width, width]`. Elements of both are rounded: to bf16, or with blocks to bytes, as
 /// [`linear_packed`](crate::linear_packed) says.
 ///
 /// # Safety
-/// The processor must have the instructions of [`Level::Amx`].
+/// The level must have [blocks of bf16](Level::has_blocks_of_bf16), or [of bytes](Level::has_blocks_of_bytes),
+/// whichever the weights become.
 #[cfg(target_arch = "x86_64")]
 pub(crate) unsafe fn multiply_rounded(
     (x, weight): (&[f32], Weight<'_>),
@@ -156,7 +150,7 @@ pub(crate) unsafe fn multiply_rounded(
     let rows = (x.len() / width).max(1);
     let target = Target { stride: out.len() / rows, at: 0, out: Scatter::new(out) };
     // SAFETY: `out` is borrowed mutably for all of it, and the caller vouches for the instructions.
-    unsafe { TilesOfRows { x, weight, width, target, bias }.run() }
+    unsafe { ProductsOfRows { x, weight, width, target, bias }.run() }
 }
 
 /// Returns the size of the blocks of so many tasks that packs least.
@@ -172,20 +166,6 @@ fn grid(rows: usize, columns: usize, tasks: usize) -> (usize, usize) {
         (unused, packed, (tall, broad))
     };
     (1..=tasks).map(cut).min().map_or((rows, columns), |(_, _, size)| size)
-}
-
-/// Returns the size of the blocks of so many threads' tasks, of whole tiles and as broad as can be.
-#[cfg(target_arch = "x86_64")]
-fn grid_of_tiles(
-    (rows, columns): (usize, usize),
-    (tall, broad): (usize, usize),
-    threads: usize,
-) -> (usize, usize) {
-    let tasks = if threads == 1 { 1 } else { TASKS_PER_THREAD * threads };
-    let across = tasks.min(columns.div_ceil(broad)).max(1);
-    let down = tasks.div_ceil(across).min(rows.div_ceil(tall)).max(1);
-    let part = |of: usize, parts: usize, tile| of.div_ceil(parts).next_multiple_of(tile).max(tile);
-    (part(rows, down, tall), part(columns, across, broad))
 }
 
 struct Block<'a, A, B> {

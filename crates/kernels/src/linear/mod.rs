@@ -108,7 +108,7 @@ pub fn linear(x: &[f32], weight: Matrix<'_>, bias: Option<&[f32]>, width: usize,
         Matrix::Bf16(weight) => {
             #[cfg(target_arch = "x86_64")]
             if Level::current() == Level::Amx {
-                packed::in_tiles(x, Weight::Bf16(weight), bias, width, out);
+                packed::rounded(x, Weight::Bf16(weight), bias, width, out);
                 return;
             }
             #[cfg(target_arch = "x86_64")]

@@ -15,8 +15,8 @@ const TASK: usize = 1 << 14;
 /// Writes `x weight^T + bias` to `out`, faster than [`linear`](crate::linear()) where there are many
 /// rows, as in prompts and in training.
 ///
-/// Operands and rounding are those of [`linear`](crate::linear()), but for blocks under
-/// [`Level::Amx`](crate::Level): there 256 elements have one scale, of `x` and of the weights alike. Those of
+/// Operands and rounding are those of [`linear`](crate::linear()), but for blocks of few bits under levels that
+/// [multiply bytes](crate::Level::has_blocks_of_bytes): there 256 elements have one scale, of `x` and of the weights alike. Those of
 /// `x` are rounded to integers from -127 to 127 times a 127th of their largest magnitude, and each of the
 /// weights to one that is at most 0.63 of a 127th of the most that the blocks of its 256 can hold away from
 /// it. A row does not depend on the others here either, but it is summed in another order than there.
@@ -34,14 +34,14 @@ pub fn linear_packed(
         Matrix::F32(weight) => run((x, width), weight, bias, out),
         Matrix::F16(weight) => run((x, width), weight, bias, out),
         #[cfg(target_arch = "x86_64")]
-        Matrix::Blocks(blocks) if Level::current() == Level::Amx => {
+        Matrix::Blocks(blocks) if Level::current().has_blocks_of_bytes() => {
             check(x.len(), blocks.len(), bias, width, out);
-            in_tiles(x, Weight::Blocks(blocks), bias, width, out);
+            rounded(x, Weight::Blocks(blocks), bias, width, out);
         }
         #[cfg(target_arch = "x86_64")]
-        Matrix::Bf16(weight) if Level::current() == Level::Amx => {
+        Matrix::Bf16(weight) if Level::current().has_blocks_of_bf16() => {
             check(x.len(), weight.len(), bias, width, out);
-            in_tiles(x, Weight::Bf16(weight), bias, width, out);
+            rounded(x, Weight::Bf16(weight), bias, width, out);
         }
         Matrix::Blocks(_) => linear(x, weight, bias, width, out),
         Matrix::Bf16(weight) => run((&round_to_bf16(x), width), weight, bias, out),
@@ -70,9 +70,9 @@ fn run<A: Element, B: Element>(
     unsafe { product.run() }
 }
 
-/// Likewise in tiles; the lengths fit.
+/// Likewise with both operands rounded; the lengths fit.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn in_tiles(
+pub(super) fn rounded(
     x: &[f32],
     weight: Weight<'_>,
     bias: Option<&[f32]>,
@@ -80,7 +80,7 @@ pub(super) fn in_tiles(
     out: &mut [f32],
 ) {
     if !out.is_empty() {
-        // SAFETY: this is for the level of tiles, and a level in use was detected.
+        // SAFETY: this is for levels that have blocks of the weights' elements.
         unsafe { multiply_rounded((x, weight), width, bias, out) }
     }
 }

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use half::{bf16, f16};
 use kernels::{
-    AttentionShape, BlockFormat, Blocks, KeyValues, Level, Matrix, Visible, attention, dequantize,
+    AttentionShape, BlockFormat, Blocks, KeyValues, Matrix, Visible, attention, dequantize,
     quantize,
 };
 
@@ -95,7 +95,7 @@ fn every_type_equals_the_formula_at_every_level_for_few_rows_and_for_many() {
         let (keys_h, values_h) = (halved(&keys), halved(&values));
         let widen = |x: &[bf16]| x.iter().map(|x| x.to_f32()).collect::<Vec<_>>();
         let widen_h = |x: &[f16]| x.iter().map(|x| x.to_f32()).collect::<Vec<_>>();
-        // What tiles of bf16 compute, but for the weights, which are rounded as well.
+        // What blocks of bf16 give, but for the weights, which are rounded as well.
         let rounded = |q: &f32| bf16::from_f32(q * case.shape.scale).to_f32() / case.shape.scale;
         let rounded: Vec<f32> = q.iter().map(rounded).collect();
         let expected_of_rounded = case.expected(&rounded, &widen(&keys_b), &widen(&values_b));
@@ -119,7 +119,7 @@ fn every_type_equals_the_formula_at_every_level_for_few_rows_and_for_many() {
                 let mut out = vec![f32::NAN; q.len()];
                 attention(&q, kv, visible, case.shape, &mut out);
                 let what = format!("{level:?} {rows} rows, {:?}", case.shape);
-                if level == Level::Amx && rows >= 16 && matches!(keys, Matrix::Bf16(_)) {
+                if level.has_blocks_of_bf16() && rows >= 16 && matches!(keys, Matrix::Bf16(_)) {
                     assert_close(&out, &expected_of_rounded, 3e-3, &what);
                 } else {
                     assert_close(&out, &expected, 4e-6, &what);

@@ -1,8 +1,6 @@
 //! The linear layer over blocks of few bits.
 
-use kernels::{
-    BlockFormat, Blocks, Level, Matrix, dequantize, linear, linear_grad_input, linear_packed,
-};
+use kernels::{BlockFormat, Blocks, Matrix, dequantize, linear, linear_grad_input, linear_packed};
 
 use crate::support::{Random, assert_close, at_every_level, on_threads};
 
@@ -108,9 +106,9 @@ fn every_format_equals_the_formula_at_every_level() {
             let bias = random.floats(columns);
             let (x_used, weight) = (rounded(&x, width, 32), widened(format, &bytes));
             let matrix = Matrix::Blocks(Blocks { format, bytes: &bytes });
-            let x_in_tiles = rounded(&x, width, 256);
+            let x_of_256 = rounded(&x, width, 256);
             for bias in [None, Some(bias.as_slice())] {
-                let in_tiles = expected(&x_in_tiles, &weight, bias, width);
+                let of_256 = expected(&x_of_256, &weight, bias, width);
                 let expected = expected(&x_used, &weight, bias, width);
                 at_every_level(|level| {
                     let mut out = vec![f32::NAN; rows * columns];
@@ -119,8 +117,8 @@ fn every_format_equals_the_formula_at_every_level() {
                     assert_close(&out, &expected, 3e-6, &what);
                     out.fill(f32::NAN);
                     on_threads(1, || linear_packed(&x, matrix, bias, width, &mut out));
-                    if level == Level::Amx {
-                        assert_near(&out, (&x_in_tiles, &in_tiles), (&weight, width), &what);
+                    if level.has_blocks_of_bytes() {
+                        assert_near(&out, (&x_of_256, &of_256), (&weight, width), &what);
                     } else {
                         assert_close(&out, &expected, 3e-6, &what);
                     }
@@ -131,7 +129,7 @@ fn every_format_equals_the_formula_at_every_level() {
 }
 
 #[test]
-fn tiles_of_bytes_are_exact_where_blocks_have_the_same_scale() {
+fn blocks_of_bytes_are_exact_where_blocks_have_the_same_scale() {
     let mut random = Random(16);
     let mut shapes = vec![(203, 37, 8256), (730, 5, 1152), (1, 1, 32), (70, 290, 320)];
     shapes.extend(
@@ -147,10 +145,10 @@ fn tiles_of_bytes_are_exact_where_blocks_have_the_same_scale() {
         }
         let bias = random.floats(columns);
         let weight = widened(format, &bytes);
-        let in_tiles = expected(&rounded(&x, width, 256), &weight, Some(&bias), width);
+        let of_256 = expected(&rounded(&x, width, 256), &weight, Some(&bias), width);
         let plain = expected(&rounded(&x, width, 32), &weight, Some(&bias), width);
         at_every_level(|level| {
-            let expected = if level == Level::Amx { &in_tiles } else { &plain };
+            let expected = if level.has_blocks_of_bytes() { &of_256 } else { &plain };
             let mut out = vec![f32::NAN; rows * columns];
             let matrix = Matrix::Blocks(Blocks { format, bytes: &bytes });
             linear_packed(&x, matrix, Some(&bias), width, &mut out);

@@ -189,7 +189,7 @@ impl Layer {
         let inner = self.heads.query * self.heads.dim;
         let [k, v] = tape.split(&kv, [inner, inner])?;
         let dtype = self.to_kv.dtype();
-        let kept = [tape.for_tiles(k.clone(), dtype)?, tape.for_tiles(v, dtype)?];
+        let kept = [tape.rounded_as(k.clone(), dtype)?, tape.rounded_as(v, dtype)?];
         let attended = tape.attention([&q, &kept[0], &kept[1]], parts, self.heads)?;
         for (image, Part { plan, .. }) in parts.iter().enumerate() {
             let (q, k) = (q.get(image)?, k.get(image)?);

@@ -75,11 +75,11 @@ fn lengths(part: &Part, heads: Heads) -> Lengths {
 
 impl Tape {
     /// Returns keys or values that a layer has made as [`Tape::attention`] takes them: rounded to bf16, as
-    /// the layer's operands were, where the processor multiplies bf16 in tiles. Gradients, and layers whose
+    /// the layer's operands were, where attention multiplies bf16. Gradients, and layers whose
     /// weights are f32, keep them as they are.
-    pub(crate) fn for_tiles(&self, x: Tensor, weights: DType) -> Result<Tensor, Error> {
+    pub(crate) fn rounded_as(&self, x: Tensor, weights: DType) -> Result<Tensor, Error> {
         let is_kept = weights == DType::F32 || !x.device().is_cpu() || self.tracks(&x);
-        if is_kept || Level::current() != Level::Amx {
+        if is_kept || !Level::current().has_blocks_of_bf16() {
             return Ok(x);
         }
         let x = x.contiguous()?;

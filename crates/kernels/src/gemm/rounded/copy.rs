@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use half::bf16;
 
-use super::super::View;
-use super::super::pairs::lines::{Lines, pairs_side_by_side};
+use super::lines::{Lines, pairs_side_by_side};
 use super::unit::{BLOCK, SIDE, STEP};
+use crate::gemm::View;
 use crate::simd::x86::transpose_sixteen;
 
 /// Returns the numbers from one copied line to the next: an odd number of lines of the cache, of which

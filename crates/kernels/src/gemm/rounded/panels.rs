@@ -12,9 +12,9 @@ use half::bf16;
 
 use super::bits;
 use super::copy::stride_of;
+use super::lines::{Lines, pack};
 use super::unit::{BLOCK, SIDE, STEP};
 use crate::aligned::Aligned;
-use crate::gemm::pairs::lines::{Lines, pack};
 use crate::gemm::{SERIAL, View};
 use crate::parallel::{chunks_mut, for_each};
 use crate::simd::x86::transpose_sixteen;
@@ -38,7 +38,7 @@ impl Panels {
     /// Packs as many lines over a depth, on all threads.
     ///
     /// # Safety
-    /// The processor must have the instructions of [`Level::Amx`](crate::Level).
+    /// The level must have [blocks of bf16](crate::Level::has_blocks_of_bf16).
     pub(super) unsafe fn of(view: View<'_, bf16>, count: usize, depth: usize) -> Self {
         Self::new(count, depth, |lines, panel| {
             // SAFETY: the caller vouches for the instructions.
@@ -118,7 +118,7 @@ impl RoundedRows {
     /// Rounds rows of a width, on all threads.
     ///
     /// # Safety
-    /// The processor must have the instructions of [`Level::Amx`](crate::Level).
+    /// The level must have [blocks of bf16](crate::Level::has_blocks_of_bf16).
     pub(super) unsafe fn of(x: &[f32], width: usize) -> Self {
         let (count, stride) = (x.len() / width, stride_of(width));
         let mut numbers = Aligned::unwritten(count.next_multiple_of(BLOCK) * stride);

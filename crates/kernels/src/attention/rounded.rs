@@ -1,4 +1,4 @@
-//! All rows of one head in the processor's tiles of bf16: queries, keys, values and weights are rounded
+//! All rows of one head by products of bf16: queries, keys, values and weights are rounded
 //! to them, and sums are in f32.
 
 use std::ops::Range;
@@ -10,10 +10,10 @@ use super::tiles::{cut, room_for};
 use super::{Call, HeadOut, Visible};
 use crate::aligned::Scratch;
 use crate::gemm::View;
-use crate::gemm::amx::{BLOCK, Block, Rows, STEP, Unit, pack_panel, put_rounded, stride_of};
+use crate::gemm::rounded::{BLOCK, Block, Rows, STEP, Unit, pack_panel, put_rounded, stride_of};
 use crate::simd::{Kernel, Simd, dispatch};
 
-/// Rows from which on tiles are filled well enough.
+/// Rows from which on blocks are filled well enough.
 pub(super) const MANY: usize = 16;
 /// Numbers of a step of 32 columns.
 const OF_STEP: usize = STEP * BLOCK / 2;
@@ -48,7 +48,7 @@ impl Head<'_> {
     /// Computes all rows.
     ///
     /// # Safety
-    /// The processor must have the instructions of [`Level::Amx`](crate::Level).
+    /// The level must have [blocks of bf16](crate::Level::has_blocks_of_bf16).
     pub(super) unsafe fn run(&self) {
         let Self { call, out } = self;
         let (rows, dim) = (call.visible.num_rows(), call.shape.head_dim);

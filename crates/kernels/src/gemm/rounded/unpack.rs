@@ -47,22 +47,33 @@ const fn lanes(first: [u16; 4], step: u16) -> [u16; 32] {
     words
 }
 
-/// Unpacks a part of the depth of at most 32 lines of blocks, which are so wide: the bytes into tiles,
-/// two of sixteen lines for each step, and the scales of each group side by side. Lines that are not there
+/// Where lines of bytes go.
+pub(super) struct Unpacked<'a> {
+    /// Two of sixteen lines for each step.
+    pub(super) tiles: &'a mut [f32],
+    /// Side by side for each group. `// [groups, 32]`
+    pub(super) scales: &'a mut [f32],
+    /// What the bytes differ in from integers with signs.
+    pub(super) flipped_bits: u8,
+}
+
+/// Unpacks a part of the depth of at most 32 lines of blocks, which are so wide. Lines that are not there
 /// are zero. The part begins with a group.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(super) fn unpack_lines(
     (read, width): (&Blocks<'_>, usize),
     lines: Range<usize>,
     depth: Range<usize>,
-    (to, scales): (&mut [f32], &mut [f32]),
+    Unpacked { tiles: to, scales, flipped_bits }: Unpacked<'_>,
     mut after_each: impl FnMut(),
 ) {
     let format = read.format;
+    let flipped_bits = bytes(flipped_bits);
     let mut parts = parts(read, width, lines.clone(), depth);
     for line in 0..BLOCK {
         let groups = parts.next().unwrap_or_default();
-        let mut to = Line { to, at: line / SIDE * TILE + line % SIDE * SIDE, step: 0 };
+        let mut to =
+            Line { to, at: line / SIDE * TILE + line % SIDE * SIDE, step: 0, flipped_bits };
         let scales = scales.chunks_exact_mut(BLOCK).map(|scales| &mut scales[line]);
         let groups = groups.chunks(format.num_bytes(GROUP));
         // A function that is called by its name gets the instructions of this one.
@@ -107,6 +118,7 @@ struct Line<'a> {
     /// Its first number in the tiles of a step.
     at: usize,
     step: usize,
+    flipped_bits: __m512i,
 }
 
 impl Line<'_> {
@@ -115,6 +127,7 @@ impl Line<'_> {
     #[target_feature(enable = "avx512f")]
     fn put(&mut self, bytes: __m512i) {
         let to = &mut self.to[self.step * 2 * TILE + self.at..][..SIDE];
+        let bytes = _mm512_xor_si512(bytes, self.flipped_bits);
         // SAFETY: there is room for sixteen numbers of 32 bits.
         unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), bytes) }
         self.step += 1;
@@ -129,7 +142,7 @@ impl Line<'_> {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn q8_0(group: &[u8], to: &mut Line<'_>) -> f32 {
     let blocks = group.as_chunks::<34>().0;
     let (factors, largest) = factors_of_blocks(blocks, f32::from(i16::MAX));
@@ -147,7 +160,7 @@ fn q8_0(group: &[u8], to: &mut Line<'_>) -> f32 {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn q4_0(group: &[u8], to: &mut Line<'_>) -> f32 {
     let blocks = group.as_chunks::<18>().0;
     let (factors, largest) = factors_of_blocks(blocks, WHOLE);
@@ -166,41 +179,46 @@ fn q4_0(group: &[u8], to: &mut Line<'_>) -> f32 {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn q4_k(group: &[u8], to: &mut Line<'_>) -> f32 {
     let (words, scale) = groups_with_minima(group, 15.0);
     for (half, integers) in group[16..].as_chunks::<64>().0.iter().enumerate() {
-        // That of four groups.
+        // That of four groups, a lane each.
         let table = table(words, &EIGHTS, from(4 * half, &FOUR));
-        for (step, of_groups) in [(0, [0, 16]), (1, [32, 48])] {
+        let tables = [
+            _mm512_shuffle_i64x2::<0b01_01_00_00>(table, table),
+            _mm512_shuffle_i64x2::<0b11_11_10_10>(table, table),
+        ];
+        for (step, table) in tables.into_iter().enumerate() {
             let integers = in_halves(thirty_two(integers, SMALL * step), [0, 4], 15);
-            let integers = _mm512_or_si512(integers, halves(of_groups));
-            to.put(_mm512_permutexvar_epi8(integers, table));
+            to.put(_mm512_shuffle_epi8(table, integers));
         }
     }
     scale
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn q5_k(group: &[u8], to: &mut Line<'_>) -> f32 {
     let (words, scale) = groups_with_minima(group, 31.0);
     for (step, integers) in group[48..].as_chunks::<SMALL>().0.iter().enumerate() {
-        // That of two groups.
+        // That of two groups, two lanes each.
         let table = table(words, &THIRTY_TWO, from(2 * step, &TWO));
+        let low = _mm512_shuffle_i64x2::<0b10_10_00_00>(table, table);
+        let high = _mm512_shuffle_i64x2::<0b11_11_01_01>(table, table);
         let integers = in_halves(thirty_two(integers, 0), [0, 4], 15);
-        // Bit g of a byte becomes its bit four.
+        // Bit g of a byte is the fifth of group g.
         let first = (2 * step as u64).cast_signed() - 4;
         let fifths = in_halves(thirty_two(group, 16), [first, first + 1], 16);
-        let integers = _mm512_or_si512(integers, fifths);
-        let integers = _mm512_or_si512(integers, halves([0, 32]));
-        to.put(_mm512_permutexvar_epi8(integers, table));
+        let is_high = _mm512_test_epi8_mask(fifths, fifths);
+        let few = _mm512_shuffle_epi8(low, integers);
+        to.put(_mm512_mask_shuffle_epi8(few, is_high, high, integers));
     }
     scale
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn q6_k(group: &[u8], to: &mut Line<'_>) -> f32 {
     let scales = _mm512_cvtepi8_epi32(sixteen(group, 192));
     let largest = _mm512_reduce_max_epi32(_mm512_abs_epi32(scales)) as f32;
@@ -224,7 +242,7 @@ fn q6_k(group: &[u8], to: &mut Line<'_>) -> f32 {
 /// Returns the scales and then the minima of eight groups, in [`PARTS`] of the integers that elements
 /// become, and what these are multiplied with, if the groups' integers are at most so large.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn groups_with_minima(block: &[u8], most: f32) -> (__m512i, f32) {
     let [d, e] = [0, 2].map(|at| half(block, at));
     let (scales, minima) = unpack_scales(std::array::from_fn(|i| block[4 + i]));
@@ -242,7 +260,7 @@ fn groups_with_minima(block: &[u8], most: f32) -> (__m512i, f32) {
 /// Returns what the integers of some groups become: integers `counted` and those eight above them, of the
 /// groups of each lane.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn table(words: __m512i, counted: &[u16; 32], groups: __m512i) -> __m512i {
     let scales = _mm512_permutexvar_epi16(groups, words);
     let minima = _mm512_add_epi16(groups, _mm512_set1_epi16(8));
@@ -258,7 +276,7 @@ fn table(words: __m512i, counted: &[u16; 32], groups: __m512i) -> __m512i {
 /// Returns what the scales of at most eight blocks, with which they begin, are to the largest of them, which
 /// becomes `most`; and the largest.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn factors_of_blocks<const N: usize>(blocks: &[[u8; N]], most: f32) -> (__m512i, f32) {
     let mut scales = [0_u16; SIDE];
     for (scale, block) in scales.iter_mut().zip(blocks) {
@@ -274,7 +292,7 @@ fn factors_of_blocks<const N: usize>(blocks: &[[u8; N]], most: f32) -> (__m512i,
 
 /// Returns 64 integers times factors, which are parts of 32768: those that words of each half say.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn scaled(integers: __m512i, factors: __m512i, of: [__m512i; 2]) -> __m512i {
     let product = |integers: __m256i, of: __m512i| {
         let factors = _mm512_permutexvar_epi16(of, factors);
@@ -289,7 +307,7 @@ fn scaled(integers: __m512i, factors: __m512i, of: [__m512i; 2]) -> __m512i {
 
 /// Returns sixteen numbers, rounded to integers of sixteen bits.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn words(numbers: __m512) -> __m512i {
     _mm512_castsi256_si512(_mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(numbers)))
 }
@@ -309,14 +327,14 @@ pub(super) fn factor(most: f32, largest: f32) -> f32 {
 
 /// Returns a number in half precision in all lanes.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn half(block: &[u8], at: usize) -> __m512 {
     _mm512_cvtph_ps(_mm256_set1_epi16(i16::from_le_bytes([block[at], block[at + 1]])))
 }
 
 /// Returns words, each so many above what is given.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn from(first: usize, words: &[u16; 32]) -> __m512i {
     // SAFETY: there are 64 bytes.
     let words = unsafe { _mm512_loadu_si512(words.as_ptr().cast()) };
@@ -325,29 +343,22 @@ fn from(first: usize, words: &[u16; 32]) -> __m512i {
 
 /// Returns the same word everywhere.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn same(word: usize) -> __m512i {
     _mm512_set1_epi16((word as u16).cast_signed())
 }
 
 /// Returns the same byte everywhere.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn bytes(byte: u8) -> __m512i {
     _mm512_set1_epi8(byte.cast_signed())
-}
-
-/// Returns a byte in all of the first half, and one in all of the second.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-fn halves([first, second]: [i8; 2]) -> __m512i {
-    pair(_mm256_set1_epi8(first), _mm256_set1_epi8(second))
 }
 
 /// Returns the bits of a mask of each byte of two halves, once they are turned down by so many places; those
 /// that come from other bytes must not be of the mask.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn turned(of: __m512i, [first, second]: [i64; 2], mask: u8) -> __m512i {
     let [a, b] = [first, second].map(|down| down & 63);
     let down = _mm512_set_epi64(b, b, b, b, a, a, a, a);
@@ -356,19 +367,19 @@ fn turned(of: __m512i, [first, second]: [i64; 2], mask: u8) -> __m512i {
 
 /// Likewise of the same bytes in both halves.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn in_halves(of_both: __m256i, down: [i64; 2], mask: u8) -> __m512i {
     turned(_mm512_broadcast_i64x4(of_both), down, mask)
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn pair(first: __m256i, second: __m256i) -> __m512i {
     _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second)
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn sixteen(block: &[u8], at: usize) -> __m128i {
     let bytes = &block[at..at + 16];
     // SAFETY: there are sixteen.
@@ -376,7 +387,7 @@ fn sixteen(block: &[u8], at: usize) -> __m128i {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn thirty_two(block: &[u8], at: usize) -> __m256i {
     let bytes = &block[at..at + 32];
     // SAFETY: there are thirty-two.
@@ -412,7 +423,7 @@ mod tests {
 
     #[test]
     fn every_integer_is_near_its_element() {
-        if !Level::available().contains(&Level::Amx) {
+        if !Level::available().iter().any(|level| level.has_blocks_of_bytes()) {
             return;
         }
         for format in BlockFormat::ALL {
@@ -428,7 +439,7 @@ mod tests {
             let mut scales = vec![f32::NAN; depth.len().div_ceil(GROUP) * BLOCK];
             // SAFETY: the level is there.
             unsafe {
-                let to = (tiles.as_mut_slice(), scales.as_mut_slice());
+                let to = Unpacked { tiles: &mut tiles, scales: &mut scales, flipped_bits: 0 };
                 unpack_lines((&blocks, width), 0..count, depth.clone(), to, || ());
             }
             for line in 0..BLOCK {

@@ -9,13 +9,13 @@ use std::ops::Range;
 
 use half::bf16;
 
-use super::super::View;
-use super::{AHEAD, BROAD, LANES};
+use super::unit::SIDE as LANES;
+use crate::gemm::View;
 use crate::memory::prefetch_second;
 use crate::simd::x86::transpose_sixteen;
 
 /// Rows of `a` or columns of `b`, over a part of the depth.
-pub(in crate::gemm) struct Lines<'a> {
+pub(super) struct Lines<'a> {
     data: &'a [bf16],
     /// Elements from one line to the next, and from one element of a line to the next; one of them
     /// is one.
@@ -25,21 +25,8 @@ pub(in crate::gemm) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    pub(in crate::gemm) fn of_rows(
-        a: View<'a, bf16>,
-        rows: Range<usize>,
-        depth: Range<usize>,
-    ) -> Self {
+    pub(super) fn of_rows(a: View<'a, bf16>, rows: Range<usize>, depth: Range<usize>) -> Self {
         Self::new(a.data, a.strides, rows, depth)
-    }
-
-    #[inline(always)]
-    pub(super) fn of_columns(
-        b: View<'a, bf16>,
-        columns: Range<usize>,
-        depth: Range<usize>,
-    ) -> Self {
-        Self::new(b.data, (b.strides.1, b.strides.0), columns, depth)
     }
 
     #[inline(always)]
@@ -56,24 +43,10 @@ impl<'a> Lines<'a> {
     }
 }
 
-impl Lines<'_> {
-    /// Asks for one of the first [`AHEAD`] lines of the cache that packing reads.
-    #[inline(always)]
-    pub(super) fn prefetch(&self, line: usize) {
-        let (of_lines, of_depth) = self.strides;
-        let element = if of_depth == 1 {
-            line % (AHEAD / BROAD) * (2 * LANES) + line / (AHEAD / BROAD) * of_lines
-        } else {
-            line * of_depth
-        };
-        prefetch_second(self.data, element);
-    }
-}
-
 /// Writes pair `k` of line `l` to `to[k * width + l]`, zeros where there are none. What is written
 /// for lines beyond the width is written over by the next pair; the last one's is left behind.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(in crate::gemm) fn pack(lines: &Lines<'_>, to: &mut [f32], width: usize) {
+pub(super) fn pack(lines: &Lines<'_>, to: &mut [f32], width: usize) {
     for first in (0..width).step_by(LANES) {
         let count = lines.count.saturating_sub(first).min(LANES);
         if lines.strides.1 == 1 {
@@ -142,11 +115,7 @@ fn pack_strided(lines: &Lines<'_>, some: Range<usize>, to: &mut [f32], width: us
 /// Returns pair `k` of at most sixteen lines that lie side by side, zeros where there are none.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(in crate::gemm) fn pairs_side_by_side(
-    lines: &Lines<'_>,
-    some: &Range<usize>,
-    k: usize,
-) -> __m512i {
+pub(super) fn pairs_side_by_side(lines: &Lines<'_>, some: &Range<usize>, k: usize) -> __m512i {
     let mask = u16::MAX.checked_shr((LANES - some.len()) as u32).unwrap_or(0);
     let load = |k: usize| {
         if k >= lines.depth || some.is_empty() {

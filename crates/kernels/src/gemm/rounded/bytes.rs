@@ -1,4 +1,4 @@
-//! Products of integers of eight bits by the processor's unit.
+//! Products of integers of eight bits.
 //!
 //! Both matrices are integers times a scale for each group of their lines' elements. The products of a
 //! group are summed exactly, and its sums, times both scales, are added up in f32 group by group.
@@ -10,8 +10,8 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::unit::{BLOCK, BYTES, SIDE, TILE, Unit};
-use super::unpack::{GROUP, MOST, factor, largest_of, parts, unpack_lines};
+use super::unit::{BLOCK, BYTES, Bytes, SIDE, TILE, Unit};
+use super::unpack::{GROUP, MOST, Unpacked, factor, largest_of, parts, unpack_lines};
 use super::{Sums, bits};
 use crate::aligned::Aligned;
 use crate::blocks::Blocks;
@@ -26,12 +26,14 @@ const AT_ONCE: usize = 6;
 const ASKED: usize = 12;
 /// Numbers of the tiles of a step: of 32 lines.
 const STEP: usize = 2 * TILE;
+/// Numbers that a panel has for a group besides.
+const OF_GROUP: usize = 2 * BLOCK;
 
 /// Panels of 32 rows, rounded to bytes, the last one with zeros for those that it lacks.
 pub(super) struct BytePanels {
     /// Tiles, whose fours of elements lie side by side: two of sixteen rows each for every step.
     numbers: Aligned,
-    /// `// [panels, groups, 32]`
+    /// Scales, and what vectors begin with: integers of 32 bits. `// [panels, groups, 2, 32]`
     scales: Aligned,
     /// Numbers of a panel.
     len: usize,
@@ -42,13 +44,13 @@ impl BytePanels {
     /// Packs rows of a width, on all threads. What is no finite number makes its group's scale none.
     ///
     /// # Safety
-    /// The processor must have the instructions of [`Level::Amx`](crate::Level).
+    /// The level must have [blocks of bytes](crate::Level::has_blocks_of_bytes).
     pub(super) unsafe fn of(x: &[f32], width: usize) -> Self {
         let panels = (x.len() / width).div_ceil(BLOCK);
         let (len, groups) = (numbers(width), width.div_ceil(GROUP));
         let mut numbers = Aligned::unwritten(panels * len);
-        let mut scales = Aligned::unwritten(panels * groups * BLOCK);
-        let pieces = (chunks_mut(&mut numbers, len), chunks_mut(&mut scales, groups * BLOCK));
+        let mut scales = Aligned::unwritten(panels * groups * OF_GROUP);
+        let pieces = (chunks_mut(&mut numbers, len), chunks_mut(&mut scales, groups * OF_GROUP));
         for_each(pieces, SERIAL / (BLOCK * width) + 1, |index, (panel, scales)| {
             let rows = &x[index * BLOCK * width..];
             let rows = &rows[..rows.len().min(BLOCK * width)];
@@ -58,11 +60,12 @@ impl BytePanels {
         Self { numbers, scales, len, groups }
     }
 
-    /// Returns the tiles and the scales of a panel from an element on, with which a group begins.
-    fn panel(&self, index: usize, start: usize) -> (&[f32], &[f32]) {
-        let tiles = &self.numbers[index * self.len..][..self.len];
-        let scales = &self.scales[index * self.groups * BLOCK..][..self.groups * BLOCK];
-        (&tiles[numbers(start)..], &scales[start / GROUP * BLOCK..])
+    /// Returns the columns of a group of a panel, of as many numbers as wanted, and their scales.
+    fn group(&self, panel: usize, group: usize, len: usize) -> (Bytes<'_>, &[f32]) {
+        let tiles = &self.numbers[panel * self.len + numbers(group * GROUP)..][..len];
+        let numbers = &self.scales[(panel * self.groups + group) * OF_GROUP..][..OF_GROUP];
+        let (scales, starts) = numbers.split_at(BLOCK);
+        (Bytes { tiles, starts }, scales)
     }
 }
 
@@ -72,16 +75,18 @@ fn numbers(depth: usize) -> usize {
 }
 
 /// Writes the tiles and scales of at most 32 rows of a width.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn round_rows(rows: &[f32], width: usize, panel: &mut [f32], scales: &mut [f32]) {
     for half in 0..2 {
         let rows = &rows[rows.len().min(half * SIDE * width)..];
-        let groups = panel.chunks_mut(GROUP / BYTES * STEP).zip(scales.chunks_exact_mut(BLOCK));
+        let groups = panel.chunks_mut(GROUP / BYTES * STEP).zip(scales.chunks_exact_mut(OF_GROUP));
         for (group, (tiles, scales)) in groups.enumerate() {
             let start = group * GROUP;
             let of = |row: &[f32]| start..row.len().min(start + GROUP);
+            let (scales, starts) = scales.split_at_mut(BLOCK);
             let scales = &mut scales[half * SIDE..][..SIDE];
             scales.fill(0.0);
+            let mut sums = _mm512_setzero_si512();
             let mut factors = [0.0; SIDE];
             for (i, row) in rows.chunks_exact(width).take(SIDE).enumerate() {
                 let largest = largest(&row[of(row)]);
@@ -99,8 +104,13 @@ fn round_rows(rows: &[f32], width: usize, panel: &mut [f32], scales: &mut [f32])
                     let to: &mut [f32; SIDE] = to;
                     // SAFETY: there is room for sixteen.
                     unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), fours) }
+                    sums = _mm512_dpbusd_epi32(sums, _mm512_set1_epi8(i8::MIN), fours);
                 }
             }
+            let sums = _mm512_sub_epi32(_mm512_setzero_si512(), sums);
+            let starts = &mut starts[half * SIDE..][..SIDE];
+            // SAFETY: there is room for sixteen.
+            unsafe { _mm512_storeu_si512(starts.as_mut_ptr().cast(), sums) }
         }
     }
 }
@@ -168,7 +178,7 @@ impl<'a> ByteLines<'a> {
     /// Meanwhile memory is asked for the lines that come next.
     ///
     /// # Safety
-    /// The processor must have the instructions of [`Level::Amx`](crate::Level).
+    /// The level must have [blocks of bytes](crate::Level::has_blocks_of_bytes).
     pub(super) unsafe fn multiply(
         self,
         (blocks, width): (&Blocks<'_>, usize),
@@ -188,7 +198,7 @@ impl<'a> ByteLines<'a> {
             |count: usize| next.by_ref().take(count).for_each(|at| prefetch_second(at, 0));
         // SAFETY: the caller vouches for the instructions.
         unsafe {
-            let to = (&mut *tiles, &mut *scales);
+            let to = Unpacked { tiles, scales, flipped_bits: unit.flipped_bits() };
             unpack_lines((blocks, width), lines, depth, to, || ask(while_unpacking));
         }
         for (some, sums) in sums.chunks_mut(AT_ONCE).enumerate() {
@@ -197,14 +207,15 @@ impl<'a> ByteLines<'a> {
             for (group, (tiles, of_lines)) in groups.enumerate() {
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let row = first + i * BLOCK;
-                    let (panel, of_rows) = panels.panel(row / BLOCK, start + group * GROUP);
+                    let group = start / GROUP + group;
+                    let (columns, of_rows) = panels.group(row / BLOCK, group, tiles.len());
                     let are_few = packed.end - row <= SIDE;
                     // Memory is read all the while.
                     ask(while_multiplying);
                     // SAFETY: the caller vouches for the instructions.
                     unsafe {
-                        unit.multiply_bytes(tiles, &panel[..tiles.len()], products, are_few);
-                        add_scaled(products, (of_lines, &of_rows[..BLOCK]), sums, are_few);
+                        unit.multiply_bytes(tiles, &columns, products, are_few);
+                        add_scaled(products, (of_lines, of_rows), sums, are_few);
                     }
                 }
             }

@@ -1,4 +1,5 @@
-//! Products of matrices of bf16, and of blocks of few bits as bytes, by the processor's unit for them.
+//! Products of matrices of bf16, and of blocks of few bits as bytes, by the processor's unit for them
+//! or by dot products in vectors.
 //!
 //! One matrix is packed once, by all threads, 32 of its lines to a panel; the other is read as it lies
 //! (numbers of f32 rounded first) wherever its elements follow each other in the depth, 32 of its lines at
@@ -10,9 +11,12 @@
 
 mod bytes;
 mod copy;
+mod lines;
 mod panels;
+mod tiles;
 mod unit;
 mod unpack;
+mod vectors;
 
 use std::arch::x86_64::{
     __m512i, _mm512_add_ps, _mm512_castsi512_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
@@ -45,10 +49,10 @@ const CACHED: usize = 1500 << 10;
 /// blocks.
 const DEPTH: usize = 4096;
 
-/// `a b`, written or added to a part of a result. The processor must have the instructions of
-/// [`Level::Amx`](crate::Level).
+/// `a b`, written or added to a part of a result. The level must have
+/// [blocks of bf16](crate::Level::has_blocks_of_bf16).
 #[derive(Clone, Copy)]
-pub(super) struct Tiles<'a> {
+pub(super) struct Products<'a> {
     pub(super) a: View<'a, bf16>,
     pub(super) b: View<'a, bf16>,
     pub(super) size: (usize, usize, usize),
@@ -56,7 +60,7 @@ pub(super) struct Tiles<'a> {
     pub(super) accumulate: bool,
 }
 
-impl Tiles<'_> {
+impl Products<'_> {
     /// Multiplies on all threads.
     ///
     /// # Safety
@@ -77,9 +81,9 @@ impl Tiles<'_> {
     }
 }
 
-/// `x weight^T`, of numbers that are rounded to bf16, or with blocks to bytes. The processor must have the
-/// instructions of [`Level::Amx`](crate::Level).
-pub(super) struct TilesOfRows<'a> {
+/// `x weight^T`, of numbers that are rounded to bf16, or with blocks to bytes. The level must
+/// have [blocks of bf16](crate::Level::has_blocks_of_bf16), or [of bytes](crate::Level::has_blocks_of_bytes).
+pub(super) struct ProductsOfRows<'a> {
     /// `// [rows, width]`
     pub(super) x: &'a [f32],
     /// `// [out_width, width]`
@@ -96,11 +100,11 @@ pub(crate) enum Weight<'a> {
     Blocks(Blocks<'a>),
 }
 
-impl TilesOfRows<'_> {
+impl ProductsOfRows<'_> {
     /// Multiplies on all threads.
     ///
     /// # Safety
-    /// As for [`Tiles::run`].
+    /// As for [`Products::run`].
     pub(super) unsafe fn run(self) {
         let Self { x, weight, width, target, bias } = self;
         let rows = x.len() / width;
@@ -175,7 +179,7 @@ impl Call<'_> {
     /// Multiplies on all threads.
     ///
     /// # Safety
-    /// As for [`Tiles::run`].
+    /// As for [`Products::run`].
     unsafe fn run(&self) {
         let (count, num_packed) = self.counts;
         let is_small = count * num_packed * self.depth <= SERIAL;
@@ -224,7 +228,7 @@ impl Task<'_> {
     /// depth.
     ///
     /// # Safety
-    /// As for [`Tiles::run`], of these elements.
+    /// As for [`Products::run`], of these elements.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn run(self, lines: Range<usize>, packed: Range<usize>, depth: Range<usize>) {
         let panels = packed.len().div_ceil(BLOCK);
@@ -322,7 +326,7 @@ impl Task<'_> {
     /// Reads what is there of some blocks.
     ///
     /// # Safety
-    /// As for [`Tiles::run`], of these elements.
+    /// As for [`Products::run`], of these elements.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn get(&self, blocks: (Range<usize>, Range<usize>), sums: &mut [Sums]) {
         for square in self.squares(blocks) {
@@ -349,7 +353,7 @@ impl Task<'_> {
     /// Writes some blocks where they belong, with the bias if it is to be added.
     ///
     /// # Safety
-    /// As for [`Tiles::run`], of these elements.
+    /// As for [`Products::run`], of these elements.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn put(
         &self,
@@ -430,7 +434,7 @@ impl Task<'_> {
     /// Returns the elements that a square has of one of these rows.
     ///
     /// # Safety
-    /// As for [`Tiles::run`], of these elements, as long as the result lives.
+    /// As for [`Products::run`], of these elements, as long as the result lives.
     unsafe fn row<'b>(&self, square: &Square, i: usize) -> &'b mut [f32] {
         let Call { target, is_across, .. } = *self.call;
         let row = if is_across { square.packed.start } else { square.lines.start };

@@ -1,4 +1,4 @@
-//! The processor's unit for products of matrices of bf16 and of bytes, and what it multiplies at a time.
+//! The processor's unit for products of matrices of bf16 and of bytes (AMX).
 //!
 //! Its tiles are sixteen rows of a line of the cache. A step multiplies sixteen rows of 32 elements
 //! with sixteen columns, whose elements lie in pairs, and adds each product to a number of a third
@@ -10,31 +10,19 @@
 use std::arch::asm;
 use std::marker::PhantomData;
 
-use half::bf16;
-
+use super::unit::{BLOCK, Block, Rows, SIDE, STEP, TILE};
 use crate::memory::LINE;
-
-/// Rows of a tile, and its numbers of 32 bits in a row.
-pub(super) const SIDE: usize = 16;
-/// Elements of the depth that a step takes.
-pub(crate) const STEP: usize = 32;
-/// Elements of the depth that a step of bytes takes.
-pub(super) const BYTES: usize = 64;
-/// Numbers of 32 bits of a tile.
-pub(super) const TILE: usize = SIDE * SIDE;
-/// Rows of a product of two times two tiles, and its columns.
-pub(crate) const BLOCK: usize = 2 * SIDE;
 
 /// Steps after which a tile is written to nowhere, a power of two. The first one to be written after some
 /// twenty steps whose tiles did not come from the first cache takes 250 to 300 ns, wherever it goes and
 /// whatever it holds, and those that follow soon take 5 to 20.
 const STORED: usize = 8;
-/// A flag of [`Unit::multiply`]: there are no sums yet.
+/// A flag of [`Tiles::multiply`]: there are no sums yet.
 const IS_NEW: u32 = 1;
 /// Likewise: there are no more than sixteen columns.
 const ARE_FEW: u32 = 2;
 
-/// Goes on to the next step of [`Unit::multiply`], having written a tile to nowhere if it is time, or to the
+/// Goes on to the next step of [`Tiles::multiply`], having written a tile to nowhere if it is time, or to the
 /// end.
 macro_rules! next_step {
     ($again:literal, $end:literal) => {
@@ -70,18 +58,18 @@ struct Config {
 }
 
 /// The unit of this thread, made ready; giving it back spares the system keeping its tiles.
-pub(crate) struct Unit {
+pub(crate) struct Tiles {
     /// It is this thread's.
     thread: PhantomData<*const ()>,
 }
 
-impl Unit {
+impl Tiles {
     /// Makes it ready.
     ///
     /// # Safety
     /// The processor must have the instructions of [`Level::Amx`](crate::Level), and the thread no other
     /// unit.
-    pub(crate) unsafe fn new() -> Self {
+    pub(super) unsafe fn new() -> Self {
         let mut config = Config {
             palette: 1,
             start_row: 0,
@@ -108,7 +96,7 @@ impl Unit {
     /// # Safety
     /// The processor must have the instructions.
     #[allow(clippy::unused_self, reason = "a unit is the proof that the tiles are ready")]
-    pub(crate) unsafe fn multiply(&self, rows: &Rows<'_>, columns: &[f32], to: Block<'_>) {
+    pub(super) unsafe fn multiply(&self, rows: &Rows<'_>, columns: &[f32], to: Block<'_>) {
         let Block { numbers, stride, is_new, are_few } = to;
         assert_eq!(columns.len(), rows.steps * STEP * BLOCK / 2, "columns of {} steps", rows.steps);
         let sums = &mut numbers[..(BLOCK - 1) * stride + BLOCK];
@@ -250,59 +238,9 @@ impl Unit {
     }
 }
 
-impl Drop for Unit {
+impl Drop for Tiles {
     fn drop(&mut self) {
         // SAFETY: whoever made the unit vouched for the instruction.
         unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) }
-    }
-}
-
-/// Sums of 32 rows and 32 columns.
-pub(crate) struct Block<'a> {
-    /// Rows, so many numbers apart.
-    pub(crate) numbers: &'a mut [f32],
-    pub(crate) stride: usize,
-    /// Whether nothing is there yet.
-    pub(crate) is_new: bool,
-    /// Whether only the first sixteen columns are wanted.
-    pub(crate) are_few: bool,
-}
-
-impl<'a> Block<'a> {
-    /// Takes a whole block that has nothing yet.
-    pub(crate) fn new(numbers: &'a mut [f32], stride: usize) -> Self {
-        Self { numbers, stride, is_new: true, are_few: false }
-    }
-}
-
-/// 32 rows over some steps.
-pub(crate) struct Rows<'a> {
-    first: *const u8,
-    /// Bytes from one row to the next.
-    stride: usize,
-    steps: usize,
-    data: PhantomData<&'a [u8]>,
-}
-
-/// What rows are made of: two bytes, any of which are a bf16, or twice as many.
-pub(crate) trait Plain {}
-impl Plain for bf16 {}
-impl Plain for f32 {}
-
-impl<'a> Rows<'a> {
-    /// Takes rows so many values apart, the first of which begins with the first value.
-    ///
-    /// # Panics
-    /// If there are not as many.
-    pub(crate) fn new<T: Plain>(data: &'a [T], stride: usize, steps: usize) -> Self {
-        let len = (BLOCK - 1) * stride + steps * LINE / size_of::<T>();
-        assert!(data.len() >= len, "32 rows of {steps} steps in {} values", data.len());
-        let first = data.as_ptr().cast();
-        Self { first, stride: stride * size_of::<T>(), steps, data: PhantomData }
-    }
-
-    /// Returns the number of steps.
-    pub(super) fn steps(&self) -> usize {
-        self.steps
     }
 }
