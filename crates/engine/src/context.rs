@@ -1,7 +1,7 @@
 //! One sequence and what is cached of it.
 
 use candle_core::{Tensor, TensorId};
-use model::{Aki, KvCache, NoTap, RopeRegime, Sequence};
+use model::{Aki, KvCache, RopeRegime, Sequence};
 use sequence::{AttentionPlan, AttentionPolicy, Layout, Role, SpanKind, TokenId};
 
 use crate::{Error, Prompt};
@@ -222,17 +222,12 @@ fn try_advance(
         [one] => one.clone(),
         many => Tensor::cat(many, 0)?, // [tokens, hidden]
     };
-    let mut end = 0;
-    let mut ends = Vec::with_capacity(sequences.len());
-    let mut batch = Vec::with_capacity(sequences.len());
-    for (context, Pending { plan, .. }) in sequences {
-        end += plan.num_rows() as u32;
-        ends.push(end - 1);
-        batch.push(Sequence { plan, cache: Some(&mut context.cache) });
-    }
-    let hidden = model.forward(&embeddings, &mut batch, &mut NoTap)?; // [tokens, hidden]
-    let last = Tensor::new(ends, hidden.device())?;
-    Ok(model.logits(&hidden.index_select(&last, 0)?)?.to_vec2()?)
+    let mut batch: Vec<_> = sequences
+        .iter_mut()
+        .map(|(context, Pending { plan, .. })| Sequence { plan, cache: Some(&mut context.cache) })
+        .collect();
+    let last = model.forward_to_last(&embeddings, &mut batch)?; // [sequences, hidden]
+    Ok(model.logits(&last)?.to_vec2()?)
 }
 
 /// Embeds the positions of `prompt` from `first` on.

@@ -235,6 +235,20 @@ impl Aki {
         self.decoder.forward(embeddings, batch, tap)
     }
 
+    /// Returns what [`Self::forward`] does of every sequence's last new row, and caches as much: the last
+    /// layer is spared for the other rows, of which nothing but keys and values is needed any more.
+    /// `// [tokens, hidden] -> [sequences, hidden]`
+    ///
+    /// # Errors
+    /// As [`Self::forward`], or if a sequence has no new row.
+    pub fn forward_to_last(
+        &self,
+        embeddings: &Tensor,
+        batch: &mut [Sequence<'_>],
+    ) -> Result<Tensor, Error> {
+        self.decoder.forward_to_last(embeddings, batch)
+    }
+
     /// Returns the logits of hidden states. `// [rows, hidden] -> [rows, ids]`
     ///
     /// # Errors

@@ -29,7 +29,12 @@ pub(crate) enum Batch<'a, 'b> {
     /// As they are computed, for every sequence whole: in training.
     Whole(&'a Parts),
     /// As a cache keeps them, some of them in caches: in inference.
-    Stored { sequences: &'a mut [Sequence<'b>], of_layer: OfLayer<'a> },
+    Stored {
+        sequences: &'a mut [Sequence<'b>],
+        of_layer: OfLayer<'a>,
+        /// The rows whose results are wanted; of the others there are keys and values. All if none are named.
+        rows: Option<&'a [u32]>,
+    },
 }
 
 /// What attention over a layer's caches knows of the layer.
@@ -70,6 +75,7 @@ impl Block {
         self.o_proj.dtype()
     }
 
+    /// Returns the layer's results. `// [tokens, hidden] -> [wanted rows, hidden]`
     pub(crate) fn forward(
         &self,
         tape: &Tape,
@@ -77,14 +83,23 @@ impl Block {
         angles: &(Tensor, Tensor),
         batch: Batch<'_, '_>,
     ) -> Result<Tensor, Error> {
+        let rows = match batch {
+            Batch::Whole(_) => None,
+            Batch::Stored { rows, .. } => rows,
+        };
+        let wanted = |of: Tensor| match rows {
+            Some(rows) => tape.select_rows(&of, rows.to_vec()),
+            None => Ok(of),
+        };
         let normed = self.input_layernorm.forward(tape, x)?;
-        let attended = self.attend(tape, &normed, angles, batch)?;
-        let x = tape.add(x, &attended)?;
+        let attended = wanted(self.attend(tape, &normed, angles, batch)?)?;
+        let x = tape.add(&wanted(x.clone())?, &self.o_proj.forward(tape, &attended)?)?;
         let normed = self.post_attention_layernorm.forward(tape, &x)?;
         let gated = tape.silu_gate(&joined(tape, &self.gate_up, &normed)?)?;
         tape.add(&x, &self.down_proj.forward(tape, &gated)?)
     }
 
+    /// Returns what the heads give. `// [tokens, hidden] -> [tokens, query dim]`
     fn attend(
         &self,
         tape: &Tape,
@@ -100,13 +115,12 @@ impl Block {
             Batch::Stored { .. } => tape::parts(&qkv, widths)?,
         };
         let (q, k) = (tape.rope(&q, angles)?, tape.rope(&k, angles)?);
-        let attended = match batch {
-            Batch::Whole(parts) => tape.attention([&q, &k, &v], parts, self.heads)?,
-            Batch::Stored { sequences, of_layer } => {
-                self.attend_stored([&q, &k, &v], sequences, of_layer)?
+        match batch {
+            Batch::Whole(parts) => tape.attention([&q, &k, &v], parts, self.heads),
+            Batch::Stored { sequences, of_layer, .. } => {
+                self.attend_stored([&q, &k, &v], sequences, of_layer)
             }
-        };
-        self.o_proj.forward(tape, &attended)
+        }
     }
 
     /// Attends over keys and values in the type that they are cached in, and caches them.

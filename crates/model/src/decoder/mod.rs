@@ -17,7 +17,7 @@ use crate::norm::RmsNorm;
 use crate::ops::Heads;
 use crate::tape::{Part, Parts, Tape};
 use crate::weights::Weights;
-use crate::{DecoderConfig, Error, KvCache, KvType, Tap};
+use crate::{DecoderConfig, Error, KvCache, KvType, NoTap, Tap};
 
 /// One sequence of a batch: the plan of its new rows, and what is cached of it.
 #[derive(Debug)]
@@ -77,6 +77,38 @@ impl Decoder {
         batch: &mut [Sequence<'_>],
         tap: &mut dyn Tap,
     ) -> Result<Tensor, Error> {
+        self.forward_to(embeddings, batch, None, tap)
+    }
+
+    /// Returns those of every sequence's last new row: the last layer computes no more of the others than
+    /// what is cached. `// [tokens, hidden] -> [sequences, hidden]`
+    pub(crate) fn forward_to_last(
+        &self,
+        embeddings: &Tensor,
+        batch: &mut [Sequence<'_>],
+    ) -> Result<Tensor, Error> {
+        let mut end = 0;
+        let mut last = Vec::with_capacity(batch.len());
+        for sequence in &*batch {
+            let rows = sequence.plan.num_rows();
+            if rows == 0 {
+                return Err(Error::Inputs { what: "new rows", expected: 1, found: 0 });
+            }
+            end += rows as u32;
+            last.push(end - 1);
+        }
+        // Where all are wanted nothing is picked out.
+        let wanted = if last.len() < end as usize { Some(last.as_slice()) } else { None };
+        self.forward_to(embeddings, batch, wanted, &mut NoTap)
+    }
+
+    fn forward_to(
+        &self,
+        embeddings: &Tensor,
+        batch: &mut [Sequence<'_>],
+        wanted: Option<&[u32]>,
+        tap: &mut dyn Tap,
+    ) -> Result<Tensor, Error> {
         self.check(embeddings, batch)?;
         for sequence in batch.iter_mut() {
             let needed = sequence.plan.first_row() + sequence.plan.num_rows();
@@ -91,9 +123,11 @@ impl Decoder {
         let mut x = embeddings.clone();
         for (index, block) in self.blocks.iter().enumerate() {
             let of_layer = OfLayer { index, kv_type: self.kv_type, tap: &mut *tap };
-            let batch = Batch::Stored { sequences: &mut *batch, of_layer };
+            let is_last = index + 1 == self.blocks.len();
+            let rows = if is_last { wanted } else { None };
+            let batch = Batch::Stored { sequences: &mut *batch, of_layer, rows };
             x = block.forward(&tape, &x, &angles, batch)?;
-            if index + 1 < self.blocks.len() {
+            if !is_last {
                 tap.tensor(&format!("layer.{index}"), &x);
             }
         }

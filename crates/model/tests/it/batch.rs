@@ -1,7 +1,7 @@
 //! Several sequences at once as one by one.
 
 use model::{NoTap, Sequence, Tensor};
-use sequence::{AttentionPolicy, Layout, Role};
+use sequence::{AttentionPlan, AttentionPolicy, Layout, Role};
 
 use crate::support::golden_model;
 use crate::synthetic::{Noise, assert_close, assert_same, values};
@@ -59,6 +59,45 @@ fn prefilling_and_decoding_sequences_share_a_batch() {
         assert_same(&found, &aki.logits_of(input, plan).unwrap());
         start += plan.num_rows();
     }
+}
+
+#[test]
+fn the_last_rows_alone_are_what_they_are_among_all() {
+    let aki = &golden_model("base");
+    let (layouts, policy) = (layouts(), AttentionPolicy::ModalityMutual);
+    let plans: Vec<_> = layouts.iter().map(|layout| policy.plan(layout)).collect();
+    let len = plans.iter().map(AttentionPlan::num_rows).sum();
+    let input = Noise::new(6).tensor(&[len, 64]);
+    let mut caches: Vec<_> = (0..2 * plans.len()).map(|_| aki.new_cache(0).unwrap()).collect();
+    let (of_all, of_last) = caches.split_at_mut(plans.len());
+    let batch = |caches| {
+        let pairs = plans.iter().zip(caches);
+        pairs.map(|(plan, cache)| Sequence { plan, cache: Some(cache) }).collect::<Vec<_>>()
+    };
+    let all = aki.forward(&input, &mut batch(of_all.iter_mut()), &mut NoTap).unwrap();
+    let last = aki.forward_to_last(&input, &mut batch(of_last.iter_mut())).unwrap();
+    assert_eq!(last.dims(), [plans.len(), 64]);
+    let mut end = 0;
+    for (index, plan) in plans.iter().enumerate() {
+        end += plan.num_rows();
+        let expected = all.narrow(0, end - 1, 1).unwrap();
+        assert_same(&last.narrow(0, index, 1).unwrap(), &expected);
+    }
+    // What comes next finds the same in either cache.
+    let step = |index: usize, cache| {
+        let layout = layouts[index].clone().text(Role::Assistant, 1);
+        let rows = layout.len() - 1..layout.len();
+        let plan = policy.plan_rows(&layout, rows);
+        let mut batch = [Sequence { plan: &plan, cache: Some(cache) }];
+        aki.forward_to_last(&Noise::new(7).tensor(&[1, 64]), &mut batch).unwrap()
+    };
+    for (index, (all, last)) in of_all.iter_mut().zip(of_last).enumerate() {
+        assert_same(&step(index, all), &step(index, last));
+    }
+    let nothing = policy.plan_rows(&layouts[1], 5..5);
+    let mut batch = [Sequence { plan: &nothing, cache: None }];
+    let error = aki.forward_to_last(&input.narrow(0, 0, 0).unwrap(), &mut batch).unwrap_err();
+    assert!(error.to_string().contains("new rows"), "{error}");
 }
 
 #[test]

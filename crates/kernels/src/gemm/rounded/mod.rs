@@ -32,6 +32,7 @@ use self::copy::copy_lines;
 use self::panels::{Panels, RoundedRows};
 use self::unit::SIDE;
 use super::{SERIAL, TASKS_PER_THREAD, Target, View};
+use crate::Level;
 use crate::aligned::Scratch;
 use crate::blocks::{Blocks, LARGE};
 use crate::parallel;
@@ -43,8 +44,9 @@ pub(crate) use self::unit::{BLOCK, Block, Rows, STEP, Unit};
 
 /// Rows of `a` above which columns of `b` are packed.
 const MANY: usize = 1024;
-/// Bytes of panels that stay in the second cache.
+/// Bytes of panels that stay in the second cache, and, where vectors take longer for each, in the third.
 const CACHED: usize = 1500 << 10;
+const CACHED_FOR_VECTORS: usize = 4 << 20;
 /// Bytes of a packed line after which sums are put where they belong if the panels are too many; of whole
 /// blocks.
 const DEPTH: usize = 4096;
@@ -191,11 +193,12 @@ impl Call<'_> {
         let element = self.pair.element();
         let bytes = |depth: usize| BLOCK * depth * element;
         let (depth, panels) = (self.depth.max(1), num_packed.div_ceil(BLOCK));
-        let fits = panels * bytes(depth) <= CACHED;
+        let cached = if Level::current() == Level::Amx { CACHED } else { CACHED_FOR_VECTORS };
+        let fits = panels * bytes(depth) <= cached;
         let deep = if fits { depth } else { even(depth, DEPTH / element).next_multiple_of(LARGE) };
         let tall = part(count, tasks);
         let down = count.div_ceil(tall).max(1);
-        let broad = (even(panels, CACHED / bytes(deep)) * BLOCK)
+        let broad = (even(panels, cached / bytes(deep)) * BLOCK)
             .min(part(num_packed, tasks.div_ceil(down)));
         for start in (0..depth).step_by(deep) {
             let of_depth = start..self.depth.min(start + deep);
