@@ -19,7 +19,7 @@ pub enum Level {
     Avx512Vnni,
     /// AVX-512 with dot products of bytes and of bf16.
     Avx512Bf16,
-    /// As [`Level::Avx512Bf16`], with VBMI and a unit for products of matrices of bf16 and of bytes.
+    /// As [`Level::Avx512Bf16`], with a unit for products of matrices of bf16 and of bytes.
     Amx,
     /// NEON, which every 64-bit Arm processor has.
     Neon,
@@ -90,7 +90,7 @@ impl Level {
                 Self::Avx512 => avx512(),
                 Self::Avx512Vnni => vnni(),
                 Self::Avx512Bf16 => bf16(),
-                Self::Amx => bf16() && is_x86_feature_detected!("avx512vbmi") && has_tiles(),
+                Self::Amx => bf16() && has_tiles(),
                 Self::Neon | Self::NeonDotprod => false,
             }
         }
