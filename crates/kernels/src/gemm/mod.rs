@@ -7,7 +7,7 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod rounded;
-#[cfg(target_arch = "x86_64")]
+
 #[cfg(target_arch = "x86_64")]
 use half::bf16;
 
