@@ -1,4 +1,4 @@
-//! What the tiles multiply, where it has to be made first: panels of 32 lines whose pairs lie side by
+//! What is multiplied, where it has to be made first: panels of 32 lines whose pairs lie side by
 //! side, and lines that begin where lines of the cache do.
 
 use std::arch::x86_64::{
