@@ -1,7 +1,7 @@
 //! Keys and values as they are kept, and how the kernels read them.
 
 use crate::blocks::{BlockFormat, SMALL};
-use crate::memory::prefetch;
+use crate::memory::prefetch_second;
 use crate::simd::{Element, Simd};
 
 /// Bytes of a block: a scale in half precision, and integers.
@@ -17,10 +17,14 @@ pub(super) trait Entries: Copy + Send + Sync {
 
     /// Returns the key or value that begins with element `at`.
     fn entry(self, at: usize, width: usize) -> Self::Entry;
-    /// Asks memory for the key or value that begins with element `at`, which may be beyond the end.
-    fn ask(self, at: usize, width: usize);
+    /// Asks for the keys or values that begin with these elements, which may be beyond the end, to be
+    /// brought into the second cache.
+    fn ask<const N: usize>(self, at: [usize; N], width: usize);
     /// Reads a vector of an entry from its element `at` on, a multiple of the vector's lanes.
-    fn load<S: Simd>(simd: S, entry: Self::Entry, at: usize) -> S::V;
+    ///
+    /// # Safety
+    /// The entry's width must be at least a vector more than `at`.
+    unsafe fn load<S: Simd>(simd: S, entry: Self::Entry, at: usize) -> S::V;
     /// Reads what is left of an entry from its element `at` on, zeros after its end.
     fn load_rest<S: Simd>(simd: S, entry: Self::Entry, at: usize) -> S::V;
 }
@@ -33,14 +37,17 @@ impl<'a, E: Element> Entries for &'a [E] {
         &self[at..][..width]
     }
     #[inline(always)]
-    fn ask(self, at: usize, width: usize) {
+    fn ask<const N: usize>(self, at: [usize; N], width: usize) {
         for line in (0..width).step_by(LINE / size_of::<E>()) {
-            prefetch(self, at + line);
+            for at in at {
+                prefetch_second(self, at + line);
+            }
         }
     }
     #[inline(always)]
-    fn load<S: Simd>(simd: S, entry: Self::Entry, at: usize) -> S::V {
-        E::load(simd, &entry[at..])
+    unsafe fn load<S: Simd>(simd: S, entry: Self::Entry, at: usize) -> S::V {
+        // SAFETY: the caller vouches for it.
+        E::load(simd, unsafe { entry.get_unchecked(at..at + S::LANES) })
     }
     #[inline(always)]
     fn load_rest<S: Simd>(simd: S, entry: Self::Entry, at: usize) -> S::V {
@@ -61,20 +68,25 @@ impl<'a> Entries for EightBits<'a> {
         &self.0[at / SMALL * BLOCK..][..width.div_ceil(SMALL) * BLOCK]
     }
     #[inline(always)]
-    fn ask(self, at: usize, width: usize) {
+    fn ask<const N: usize>(self, at: [usize; N], width: usize) {
         for line in (0..width.div_ceil(SMALL) * BLOCK).step_by(LINE) {
-            prefetch(self.0, at / SMALL * BLOCK + line);
+            for at in at {
+                prefetch_second(self.0, at / SMALL * BLOCK + line);
+            }
         }
     }
     #[inline(always)]
-    fn load<S: Simd>(simd: S, entry: Self::Entry, at: usize) -> S::V {
-        let block = &entry[at / SMALL * BLOCK..][..BLOCK];
+    unsafe fn load<S: Simd>(simd: S, entry: Self::Entry, at: usize) -> S::V {
+        // SAFETY: the caller vouches for the element, and its block is whole.
+        let block = unsafe { entry.get_unchecked(at / SMALL * BLOCK..(at / SMALL + 1) * BLOCK) };
         let scale = half(u16::from_le_bytes([block[0], block[1]]));
         simd.mul(simd.load_i8(&block[2 + at % SMALL..]), simd.splat(scale))
     }
     #[inline(always)]
     fn load_rest<S: Simd>(simd: S, entry: Self::Entry, at: usize) -> S::V {
-        Self::load(simd, entry, at)
+        assert!(at / SMALL * BLOCK < entry.len(), "element {at} of {} bytes", entry.len());
+        // SAFETY: there is a block, which is at least as long as a vector.
+        unsafe { Self::load(simd, entry, at) }
     }
 }
 

@@ -126,7 +126,8 @@ impl<K: Entries> Head<'_, K> {
 fn widen<S: Simd, K: Entries>(simd: S, entry: K::Entry, width: usize, to: &mut [f32]) {
     let whole = width - width % S::LANES;
     for at in (0..whole).step_by(S::LANES) {
-        simd.store(K::load(simd, entry, at), &mut to[at..]);
+        // SAFETY: a vector of the entry is left, which is so wide.
+        simd.store(unsafe { K::load(simd, entry, at) }, &mut to[at..]);
     }
     if whole < width {
         simd.store(K::load_rest(simd, entry, whole), &mut to[whole..]);

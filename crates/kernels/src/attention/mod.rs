@@ -205,15 +205,13 @@ impl<'a, K: Entries> Call<'a, K> {
     /// Returns one key or value of the head that query head `head` reads.
     #[inline(always)]
     fn entry(&self, of: K, head: usize, column: usize) -> K::Entry {
-        let kv_head = head / (self.shape.heads / self.shape.kv_heads);
-        of.entry(kv_head * self.strides.0 + column * self.strides.1, self.shape.head_dim)
+        of.entry(self.start(head) + column * self.strides.1, self.shape.head_dim)
     }
 
-    /// Asks memory for one key or value, of a column that need not be there.
+    /// Returns where the first key or value of the head that query head `head` reads is.
     #[inline(always)]
-    fn ask(&self, of: K, head: usize, column: usize) {
-        let kv_head = head / (self.shape.heads / self.shape.kv_heads);
-        of.ask(kv_head * self.strides.0 + column * self.strides.1, self.shape.head_dim);
+    fn start(&self, head: usize) -> usize {
+        head / (self.shape.heads / self.shape.kv_heads) * self.strides.0
     }
 }
 

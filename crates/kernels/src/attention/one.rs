@@ -6,12 +6,14 @@ use super::entries::Entries;
 use super::{Call, Out};
 use crate::simd::{Kernel, Simd};
 
+/// Keys that a head takes before the next head does.
+const AT_ONCE: usize = 4;
 /// How many keys ahead of its use memory is asked for one: the processor alone notices too late
 /// that rows go on.
-const AHEAD: usize = 3;
+const AHEAD: usize = 2 * AT_ONCE;
 
 /// One row of some heads. Heads of a key lie side by side in memory, keys do not: so all heads take
-/// a key before any takes the next, and memory is read in long runs.
+/// some keys before any takes the next ones, and memory is read in long runs.
 pub(super) struct RowOfHeads<'a, K> {
     pub(super) call: Call<'a, K>,
     pub(super) row: usize,
@@ -25,35 +27,24 @@ impl<K: Entries> Kernel for RowOfHeads<'_, K> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { call, row, heads, out } = self;
-        let columns = || call.visible.row(row).flatten();
-        let num_columns = columns().count();
-        let mut weights = vec![0.0; heads.len() * num_columns]; // [heads, columns]
-        for (i, column) in columns().enumerate() {
-            for (of_head, head) in heads.clone().enumerate() {
-                call.ask(call.keys, head, column + AHEAD);
-                let (query, key) = (call.query(row, head), call.entry(call.keys, head, column));
-                let score = dot::<S, K>(simd, query, key) * call.shape.scale;
-                weights[of_head * num_columns + i] = score;
-            }
-        }
-        let width = call.shape.head_dim;
-        let padded = width.next_multiple_of(S::LANES);
+        let columns: Vec<usize> = call.visible.row(row).flatten().collect();
+        let starts: Vec<usize> = heads.clone().map(|head| call.start(head)).collect();
+        let shape = (call.strides.1, call.shape.head_dim);
+        let keys = Columns { all: call.keys, starts: &starts, stride: shape.0, width: shape.1 };
+        let values = Columns { all: call.values, ..keys };
+        let mut weights = vec![0.0; heads.len() * columns.len()]; // [heads, columns]
+        let query = &call.q[(row * call.shape.heads + heads.start) * keys.width..];
+        keys.score(simd, query, call.shape.scale, (&columns, &mut weights));
         let mut inverses = vec![0.0; heads.len()];
         for (of_head, head) in heads.clone().enumerate() {
-            let weights = &mut weights[of_head * num_columns..][..num_columns];
+            let weights = &mut weights[of_head * columns.len()..][..columns.len()];
             let (largest, total) = softmax(simd, weights);
             out.head(head).set_lse(row, largest, total);
             inverses[of_head] = if total > 0.0 { 1.0 / total } else { 0.0 };
         }
+        let padded = call.shape.head_dim.next_multiple_of(S::LANES);
         let mut sums = vec![0.0; heads.len() * padded]; // [heads, padded]
-        for (i, column) in columns().enumerate() {
-            for (of_head, head) in heads.clone().enumerate() {
-                call.ask(call.values, head, column + AHEAD);
-                let value = call.entry(call.values, head, column);
-                let weight = simd.splat(weights[of_head * num_columns + i]);
-                add_scaled::<S, K>(simd, (weight, value), width, &mut sums[of_head * padded..]);
-            }
-        }
+        values.add(simd, (&columns, &weights), &mut sums);
         for (of_head, head) in heads.enumerate() {
             let sums = &mut sums[of_head * padded..][..padded];
             for part in sums.chunks_exact_mut(S::LANES) {
@@ -65,40 +56,135 @@ impl<K: Entries> Kernel for RowOfHeads<'_, K> {
     }
 }
 
-/// Adds a value of so many elements, times its weight, to `sums`.
-#[inline(always)]
-fn add_scaled<S: Simd, K: Entries>(
-    simd: S,
-    (weight, value): (S::V, K::Entry),
+/// Keys or values of some heads.
+#[derive(Clone, Copy)]
+struct Columns<'a, K> {
+    all: K,
+    /// Where the first one of each head is.
+    starts: &'a [usize],
+    /// Elements from one to the next.
+    stride: usize,
+    /// Elements of one.
     width: usize,
-    sums: &mut [f32],
-) {
-    for at in (0..width).step_by(S::LANES) {
-        let value = if width - at >= S::LANES {
-            K::load(simd, value, at)
-        } else {
-            K::load_rest(simd, value, at)
-        };
-        let sum = simd.mul_add(weight, value, simd.load(&sums[at..]));
-        simd.store(sum, &mut sums[at..]);
+}
+
+impl<K: Entries> Columns<'_, K> {
+    /// Writes the scores of columns. `// [heads, columns]`
+    #[inline(always)]
+    fn score<S: Simd>(
+        self,
+        simd: S,
+        query: &[f32],
+        scale: f32,
+        (columns, scores): (&[usize], &mut [f32]),
+    ) {
+        let (fours, rest) = columns.as_chunks::<AT_ONCE>();
+        for (i, four) in fours.iter().enumerate() {
+            for (head, start) in self.starts.iter().enumerate() {
+                let query = &query[head * self.width..][..self.width];
+                let dots = simd.sums(dots::<S, K, AT_ONCE>(simd, query, self.some(four, *start)));
+                let to = &mut scores[head * columns.len() + i * AT_ONCE..][..AT_ONCE];
+                for (to, dot) in to.iter_mut().zip(dots) {
+                    *to = dot * scale;
+                }
+            }
+        }
+        for (i, column) in rest.iter().enumerate() {
+            for (head, start) in self.starts.iter().enumerate() {
+                let query = &query[head * self.width..][..self.width];
+                let [dot] = dots::<S, K, 1>(simd, query, self.some(&[*column], *start));
+                scores[(head + 1) * columns.len() - rest.len() + i] = simd.sum(dot) * scale;
+            }
+        }
+    }
+
+    /// Adds columns times their weights to sums of whole vectors for each head.
+    #[inline(always)]
+    fn add<S: Simd>(self, simd: S, (columns, weights): (&[usize], &[f32]), sums: &mut [f32]) {
+        let padded = self.width.next_multiple_of(S::LANES);
+        let (fours, rest) = columns.as_chunks::<AT_ONCE>();
+        for (i, four) in fours.iter().enumerate() {
+            for (head, start) in self.starts.iter().enumerate() {
+                let weights = &weights[head * columns.len() + i * AT_ONCE..];
+                let weighted = (weights.first_chunk(), self.some(four, *start));
+                let sums = &mut sums[head * padded..][..padded];
+                add_scaled::<S, K, AT_ONCE>(simd, weighted, self.width, sums);
+            }
+        }
+        for (i, column) in rest.iter().enumerate() {
+            for (head, start) in self.starts.iter().enumerate() {
+                let weights = &weights[(head + 1) * columns.len() - rest.len() + i..];
+                let weighted = (weights.first_chunk(), self.some(&[*column], *start));
+                let sums = &mut sums[head * padded..][..padded];
+                add_scaled::<S, K, 1>(simd, weighted, self.width, sums);
+            }
+        }
+    }
+
+    /// Returns some columns of a head, and asks memory for those that may come next.
+    #[inline(always)]
+    fn some<const N: usize>(self, columns: &[usize; N], start: usize) -> [K::Entry; N] {
+        let next = columns.map(|column| start + (column + AHEAD) * self.stride);
+        self.all.ask(next, self.width);
+        columns.map(|column| self.all.entry(start + column * self.stride, self.width))
     }
 }
 
-/// Returns the dot product of a query and a key.
+/// Adds entries of so many elements, times their weights, to `sums`, one after the other.
 #[inline(always)]
-fn dot<S: Simd, K: Entries>(simd: S, query: &[f32], key: K::Entry) -> f32 {
-    let whole = query.len() - query.len() % S::LANES;
-    let mut sum = simd.splat(0.0);
-    let mut at = 0;
-    while at < whole {
-        sum = simd.mul_add(simd.load(&query[at..]), K::load(simd, key, at), sum);
-        at += S::LANES;
+fn add_scaled<S: Simd, K: Entries, const N: usize>(
+    simd: S,
+    (weights, values): (Option<&[f32; N]>, [K::Entry; N]),
+    width: usize,
+    sums: &mut [f32],
+) {
+    let weights = weights.expect("a weight for each");
+    let whole = width - width % S::LANES;
+    let (whole_sums, rest_sums) = sums.split_at_mut(whole);
+    for (to, at) in whole_sums.chunks_exact_mut(S::LANES).zip((0..whole).step_by(S::LANES)) {
+        let mut sum = simd.load(to);
+        for i in 0..N {
+            // SAFETY: entries are so wide, of which a vector is left.
+            let value = unsafe { K::load(simd, values[i], at) };
+            sum = simd.mul_add(simd.splat(weights[i]), value, sum);
+        }
+        simd.store(sum, to);
     }
-    if whole < query.len() {
-        let rest = K::load_rest(simd, key, whole);
-        sum = simd.mul_add(simd.load_few(&query[whole..], 0.0), rest, sum);
+    if whole < width {
+        let mut sum = simd.load(rest_sums);
+        for i in 0..N {
+            let value = K::load_rest(simd, values[i], whole);
+            sum = simd.mul_add(simd.splat(weights[i]), value, sum);
+        }
+        simd.store(sum, rest_sums);
     }
-    simd.sum(sum)
+}
+
+/// Returns, in the lanes of vectors, the dot products of a query and keys that are as wide.
+#[inline(always)]
+fn dots<S: Simd, K: Entries, const N: usize>(
+    simd: S,
+    query: &[f32],
+    keys: [K::Entry; N],
+) -> [S::V; N] {
+    let parts = query.chunks_exact(S::LANES);
+    let rest = parts.remainder();
+    let mut sums = [simd.splat(0.0); N];
+    for (part, at) in parts.zip((0..query.len()).step_by(S::LANES)) {
+        let part = simd.load(part);
+        for i in 0..N {
+            // SAFETY: keys are as wide as the query, of which a vector is left.
+            sums[i] = simd.mul_add(part, unsafe { K::load(simd, keys[i], at) }, sums[i]);
+        }
+    }
+    if !rest.is_empty() {
+        let part = simd.load_few(rest, 0.0);
+        for i in 0..N {
+            let key = K::load_rest(simd, keys[i], query.len() - rest.len());
+            sums[i] = simd.mul_add(part, key, sums[i]);
+        }
+    }
+    sums
 }
 
 /// Replaces scores by `exp(score - largest)` and returns the largest and their sum.
