@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use checkpoint::{Dtype, GgufPlan, ShardPlan, TensorSink, TensorSpec};
 use indicatif::ProgressBar;
-use model::quantization::converted;
+use model::quantization::{converted, padded_shape, resized, unpadded_shape};
 
 use self::quantize::Mix;
 use crate::args::{ConvertArgs, FormatArg, QuantizeArg};
@@ -30,6 +30,11 @@ pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<()> {
     let mut specs = Vec::new();
     let quantization = args.quantize.map(QuantizeArg::quantization);
     let mut mix = quantization.map(Mix::new);
+    // What was padded for blocks is cut again where there are none.
+    let is_whole = mix.is_none()
+        && (format == FormatArg::Safetensors || args.dtype.dtype().is_some_and(is_float));
+    let inner = model.config().ok().map(|config| config.vision.intermediate_size);
+    let inner = inner.filter(|_| is_whole);
     for name in checkpoint.names() {
         let Some(tensor) = checkpoint.tensor(name) else { continue };
         let is_number = is_float(tensor.dtype) || tensor.dtype.block_len() > 1;
@@ -37,16 +42,20 @@ pub(crate) fn run(args: &ConvertArgs, environment: &Environment) -> Result<()> {
         if dtype.block_len() > 1 && (mix.is_some() || format == FormatArg::Safetensors) {
             dtype = Dtype::F32;
         }
+        let mut shape = tensor.shape.clone();
         if let Some(mix) = &mut mix {
-            dtype = mix.choose(name, &tensor.shape).unwrap_or(dtype);
+            shape = padded_shape(name, &shape);
+            dtype = mix.choose(name, &shape).unwrap_or(dtype);
+        } else if let Some(inner) = inner {
+            shape = unpadded_shape(name, &shape, inner);
         }
-        specs.push(TensorSpec { name: name.to_owned(), dtype, shape: tensor.shape.clone() });
+        specs.push(TensorSpec { name: name.to_owned(), dtype, shape });
         inputs.insert(name, tensor);
     }
     let num_tensors = specs.len();
     let fill = |spec: &TensorSpec, sink: &mut TensorSink<'_>, bar: &ProgressBar| -> Result<()> {
         let tensor = inputs[spec.name.as_str()];
-        let converted = converted(tensor, spec.dtype)?;
+        let converted = converted(&resized(tensor, &spec.shape), spec.dtype)?;
         sink.put(&converted.bytes)?;
         bar.inc(converted.bytes.len() as u64);
         Ok(())

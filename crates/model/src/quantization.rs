@@ -1,7 +1,12 @@
 //! Which matrices become blocks of few bits, and which blocks.
 
+mod padding;
+
 use checkpoint::{Bytes, Dtype, Tensor};
 use kernels::{BlockFormat, Blocks};
+
+pub(crate) use self::padding::padded_width;
+pub use self::padding::{padded_shape, resized, unpadded_shape};
 
 /// Matrices of fewer rows are too small to matter.
 const FEWEST_ROWS: usize = 16;
@@ -78,7 +83,7 @@ impl Quantization {
         }
     }
 
-    /// Chooses what becomes of a tensor.
+    /// Chooses what becomes of a tensor, whose shape is [padded](padded_shape).
     pub fn choose(self, name: &str, shape: &[usize]) -> Choice {
         let &[rows, width] = shape else { return Choice::NoMatrix };
         // Tables of positions and latents are added, not multiplied with.

@@ -97,7 +97,9 @@ impl Siglip {
 
 impl Layer {
     fn load(config: &SiglipConfig, weights: &Weights<'_>) -> Result<Self, Error> {
-        let (width, inner) = (config.hidden_size, config.intermediate_size);
+        let width = config.hidden_size;
+        let (fc1, fc2) = (weights.pp("mlp.fc1"), weights.pp("mlp.fc2"));
+        let inner = fc1.inner_width(config.intermediate_size);
         let attention = weights.pp("self_attn");
         let square = |name: &str| Linear::load(&attention.pp(name), [width, width], true);
         let norm = |name: &str| LayerNorm::load(&weights.pp(name), width, config.layer_norm_eps);
@@ -108,8 +110,8 @@ impl Layer {
             v_proj: square("v_proj")?,
             out_proj: square("out_proj")?,
             norm2: norm("layer_norm2")?,
-            fc1: Linear::load(&weights.pp("mlp.fc1"), [width, inner], true)?,
-            fc2: Linear::load(&weights.pp("mlp.fc2"), [inner, width], true)?,
+            fc1: Linear::load(&fc1, [width, inner], true)?,
+            fc2: Linear::load(&fc2, [inner, width], true)?,
         })
     }
 

@@ -159,7 +159,7 @@ impl<'a> Weights<'a> {
         let Some(tensor) = self.checkpoint.tensor(&name) else {
             return Err(Error::MissingTensor { name, expected: shape.to_vec() });
         };
-        if tensor.shape != shape {
+        if tensor.shape != shape && quantization::padded_shape(&name, &tensor.shape) != shape {
             let (found, expected) = (tensor.shape.clone(), shape.to_vec());
             return Err(Error::TensorShape { name, found, expected });
         }
@@ -167,7 +167,16 @@ impl<'a> Weights<'a> {
         if !matches!(found, Dtype::F32 | Dtype::F16 | Dtype::Bf16) && format(found).is_none() {
             return Err(Error::TensorDtype { name, found });
         }
-        Ok(tensor.clone())
+        Ok(quantization::resized(tensor, shape))
+    }
+
+    /// Returns how many elements the inner layer of which this is the way in has, `inner` of them not
+    /// zero: whole blocks of them in a file of blocks, and where blocks are made of them.
+    pub(crate) fn inner_width(&self, inner: usize) -> usize {
+        let padded = quantization::padded_width(inner);
+        let is_stored = self.shape("bias") == Some(&[padded]);
+        let is_made = self.quantization.is_some() && self.device.is_cpu();
+        if is_stored || is_made { padded } else { inner }
     }
 
     /// Returns a tensor of the expected shape in a float type.

@@ -174,6 +174,11 @@ fn convert_quantizes_into_a_file_that_answers() {
         assert_eq!(dtype("lang_model.model.layers.0.mlp.down_proj.weight"), Dtype::F32);
         assert_eq!(dtype("lang_model.model.norm.weight"), Dtype::F32);
         assert_eq!(dtype("vision_tokenizer.layers.0.0.to_out.weight"), Dtype::Q8_0);
+        // The vision encoder's 104 are filled up with zeros.
+        let inner = "vision_encoder.encoder.layers.0.mlp.fc2.weight";
+        assert_eq!(dtype(inner), Dtype::Q8_0);
+        let shape = |of: &Checkpoint| of.tensor(inner).expect("it is there").shape.clone();
+        assert_eq!(shape(&written), [48, 128]);
         assert_eq!(written.metadata()["general.architecture"], "aki");
         for model in [path.clone(), format!("{path}/model.gguf")] {
             let args = ["ask", "--model", &model, "--image", &image, "Why?"];
@@ -185,6 +190,7 @@ fn convert_quantizes_into_a_file_that_answers() {
         let restored = Checkpoint::open(&whole).expect("open");
         let name = "lang_model.model.layers.0.self_attn.o_proj.weight";
         let golden = Checkpoint::open(goldens("base/model")).expect("open");
+        assert_eq!((shape(&restored), shape(&golden)), (vec![48, 104], vec![48, 104]));
         let values = |from: &Checkpoint| from.tensor(name).expect("named").to_f32_vec();
         let (found, expected) = (values(&restored).expect("f32"), values(&golden).expect("f32"));
         let largest = expected.iter().fold(0.0_f32, |l, v| l.max(v.abs()));

@@ -122,11 +122,14 @@ fn quantizing_while_loading_is_quantizing_the_file() {
         let mut tensors = support::tensors("base");
         let mut bytes = 0;
         for (name, tensor) in &mut tensors {
+            *tensor = padded(name, tensor);
             if let Some(dtype) = mix.choose(name, &tensor.shape).dtype() {
                 *tensor = quantization::converted(tensor, dtype).expect("floats become blocks");
             }
             bytes += tensor.bytes.len();
         }
+        let inner = "vision_encoder.encoder.layers.2.mlp.fc2.weight";
+        assert_eq!((tensors[inner].dtype, tensors[inner].shape[1]), (Dtype::Q8_0, 128));
         let from_file =
             Aki::load(support::config("base"), &saved(&tensors), LoadOptions::default()).unwrap();
         let options = LoadOptions { quantization: Some(mix), ..LoadOptions::default() };
@@ -139,6 +142,34 @@ fn quantizing_while_loading_is_quantizing_the_file() {
         let matrices = found.all().bytes;
         assert!(matrices < bytes && matrices > bytes / 2, "{mix:?}: {matrices} of {bytes}");
     }
+}
+
+/// Returns a tensor in the shape that it has in files of blocks.
+fn padded(name: &str, tensor: &checkpoint::Tensor) -> checkpoint::Tensor {
+    quantization::resized(tensor, &quantization::padded_shape(name, &tensor.shape))
+}
+
+#[test]
+fn inner_layers_with_zeros_after_them_give_the_same() {
+    let mut tensors = support::tensors("base");
+    let padded = tensors.iter().map(|(name, tensor)| (name.clone(), padded(name, tensor)));
+    let padded: Tensors = padded.collect();
+    let changed = padded.iter().filter(|(name, tensor)| tensor.shape != tensors[*name].shape);
+    assert_eq!(changed.count(), 3 * 3, "three tensors of each of three layers");
+    let of = |tensors: &Tensors| {
+        let aki =
+            Aki::load(support::config("base"), &saved(tensors), LoadOptions::default()).unwrap();
+        logits(&aki, "base")
+    };
+    let error = support::relative_error(&of(&padded), &of(&tensors));
+    assert!(error < 1e-6, "{error:e}");
+    // One more is not what the files have that are padded.
+    let name = "vision_encoder.encoder.layers.0.mlp.fc1.bias";
+    let larger = quantization::resized(&tensors[name], &[105]);
+    tensors.insert(name.to_owned(), larger);
+    let error = Aki::load(support::config("base"), &saved(&tensors), LoadOptions::default());
+    let error = error.expect_err("it is too large").to_string();
+    assert!(error.contains(name) && error.contains("105"), "{error}");
 }
 
 #[test]
