@@ -75,6 +75,32 @@ pub(crate) fn transpose_sixteen(rows: &mut [__m512i; 16]) {
     }
 }
 
+/// Returns the eight scales and the eight minima that [`unpack_scales`](crate::blocks::unpack_scales) finds in
+/// the three words of each lane, as numbers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn small_of_words([a, b, c]: [__m512i; 3]) -> ([__m512; 8], [__m512; 8]) {
+    let (six, four) = (_mm512_set1_epi32(0x3f3f_3f3f), _mm512_set1_epi32(0x0f0f_0f0f));
+    let two = _mm512_set1_epi32(0x3030_3030);
+    let high_a = _mm512_and_si512(_mm512_srli_epi32::<2>(a), two);
+    let high_b = _mm512_and_si512(_mm512_srli_epi32::<2>(b), two);
+    let high_c = _mm512_and_si512(_mm512_srli_epi32::<4>(c), four);
+    let words = [
+        [_mm512_and_si512(a, six), _mm512_or_si512(_mm512_and_si512(c, four), high_a)],
+        [_mm512_and_si512(b, six), _mm512_or_si512(high_c, high_b)],
+    ];
+    let mut found = [[_mm512_setzero_ps(); 8]; 2];
+    let byte = _mm512_set1_epi32(255);
+    for (found, words) in found.iter_mut().zip(words) {
+        for (i, found) in found.iter_mut().enumerate() {
+            let shift = _mm_cvtsi32_si128([0, 8, 16, 24][i % 4]);
+            let word = _mm512_srl_epi32(words[i / 4], shift);
+            *found = _mm512_cvtepi32_ps(_mm512_and_si512(word, byte));
+        }
+    }
+    (found[0], found[1])
+}
+
 // SAFETY of every block below: a value of the vector type is the proof that the processor has the
 // instructions, and loads and stores check the length of their slice first.
 

@@ -212,10 +212,10 @@ impl<'a> ByteLines<'a> {
                     let are_few = packed.end - row <= SIDE;
                     // Memory is read all the while.
                     ask(while_multiplying);
+                    let scales = Scales { of_lines, of_rows };
                     // SAFETY: the caller vouches for the instructions.
                     unsafe {
-                        unit.multiply_bytes(tiles, &columns, products, are_few);
-                        add_scaled(products, (of_lines, of_rows), sums, are_few);
+                        unit.add_bytes((tiles, &columns), scales, products, (sums, are_few));
                     }
                 }
             }
@@ -223,13 +223,19 @@ impl<'a> ByteLines<'a> {
     }
 }
 
+/// The scales of a group of 32 lines and of 32 rows.
+pub(super) struct Scales<'a> {
+    pub(super) of_lines: &'a [f32],
+    pub(super) of_rows: &'a [f32],
+}
+
 /// Adds the integers of four tiles, or of the first sixteen columns, to sums, times the scales of their rows
 /// and columns.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn add_scaled(
+pub(super) fn add_scaled(
     products: &[[f32; TILE]; 4],
-    (of_lines, of_rows): (&[f32], &[f32]),
+    Scales { of_lines, of_rows }: Scales<'_>,
     sums: &mut Sums,
     are_few: bool,
 ) {

@@ -12,6 +12,7 @@
 mod bytes;
 mod copy;
 mod lines;
+mod minima;
 mod panels;
 mod tiles;
 mod unit;

@@ -8,8 +8,9 @@ use std::marker::PhantomData;
 
 use half::bf16;
 
+use super::bytes::{Scales, add_scaled};
 use super::tiles::Tiles;
-use super::vectors;
+use super::{Sums, vectors};
 use crate::Level;
 use crate::memory::LINE;
 
@@ -70,26 +71,26 @@ impl Unit {
         }
     }
 
-    /// Writes the products of 32 rows and 32 columns of bytes, or of sixteen columns, to four tiles of integers
-    /// of 32 bits: of the first rows those of the first and the second columns, and likewise of the second
-    /// rows. Of both matrices each step has two tiles.
+    /// Adds the products of 32 rows and 32 columns of bytes, or of sixteen columns, times their scales to
+    /// sums. Of both matrices each step has two tiles; four more are room for products.
     ///
     /// # Safety
     /// The level must have blocks of bytes.
-    pub(super) unsafe fn multiply_bytes(
+    pub(super) unsafe fn add_bytes(
         &self,
-        rows: &[f32],
-        columns: &Bytes<'_>,
-        products: &mut [[f32; TILE]; 4],
-        are_few: bool,
+        (rows, columns): (&[f32], &Bytes<'_>),
+        scales: Scales<'_>,
+        room: &mut [[f32; TILE]; 4],
+        (sums, are_few): (&mut Sums, bool),
     ) {
         // SAFETY: the caller vouches for the instructions.
         unsafe {
             match self {
                 Self::Tiles(tiles) => {
-                    tiles.multiply_bytes(rows, columns.tiles, products, are_few);
+                    tiles.multiply_bytes(rows, columns.tiles, room, are_few);
+                    add_scaled(room, scales, sums, are_few);
                 }
-                Self::Vectors => vectors::multiply_bytes(rows, columns, products, are_few),
+                Self::Vectors => vectors::add_bytes((rows, columns), &scales, sums, are_few),
             }
         }
     }

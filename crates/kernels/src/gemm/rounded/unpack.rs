@@ -12,8 +12,9 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::minima;
 use super::unit::{BLOCK, SIDE, TILE};
-use crate::blocks::{BlockFormat, Blocks, LARGE, SMALL, unpack_scales};
+use crate::blocks::{BlockFormat, Blocks, LARGE, SMALL};
 
 /// Elements that share a scale.
 pub(super) const GROUP: usize = LARGE;
@@ -21,23 +22,13 @@ pub(super) const GROUP: usize = LARGE;
 pub(super) const MOST: f32 = 127.0;
 /// Elements that are all smaller become zero: the inverse of their scale would be too large.
 pub(super) const LEAST: f32 = 1e-30;
-/// The parts of an integer in which groups with minima are scaled.
-const PARTS: i16 = 128;
 /// A factor of 127 to 128, in parts of 32768.
 const WHOLE: f32 = 32512.0;
-/// Which of sixteen numbers are minima.
-const MINIMA: u16 = 0xff00;
-/// From zero to seven in each lane.
-const EIGHTS: [u16; 32] = lanes([0; 4], 1);
-/// A number in each lane.
-const FOUR: [u16; 32] = lanes([0, 1, 2, 3], 0);
 /// A number in each half.
 const TWO: [u16; 32] = lanes([0, 0, 1, 1], 0);
-/// Sixteen integers in two lanes each, eight of each sixteen being left out.
-const THIRTY_TWO: [u16; 32] = lanes([0, 16, 0, 16], 1);
 
 /// Returns eight words for each lane, from the lane's own on.
-const fn lanes(first: [u16; 4], step: u16) -> [u16; 32] {
+pub(super) const fn lanes(first: [u16; 4], step: u16) -> [u16; 32] {
     let mut words = [0; 32];
     let mut i = 0;
     while i < words.len() {
@@ -64,16 +55,22 @@ pub(super) fn unpack_lines(
     (read, width): (&Blocks<'_>, usize),
     lines: Range<usize>,
     depth: Range<usize>,
-    Unpacked { tiles: to, scales, flipped_bits }: Unpacked<'_>,
+    unpacked: Unpacked<'_>,
     mut after_each: impl FnMut(),
 ) {
     let format = read.format;
-    let flipped_bits = bytes(flipped_bits);
     let mut parts = parts(read, width, lines.clone(), depth);
+    if matches!(format, BlockFormat::Q4K | BlockFormat::Q5K) {
+        let mut all = [&[] as &[u8]; BLOCK];
+        all.iter_mut().zip(parts).for_each(|(line, part)| *line = part);
+        minima::unpack_lines((&all[..lines.len().min(BLOCK)], format), unpacked, after_each);
+        return;
+    }
+    let Unpacked { tiles: to, scales, flipped_bits } = unpacked;
+    let flipped_bits = bytes(flipped_bits);
     for line in 0..BLOCK {
         let groups = parts.next().unwrap_or_default();
-        let mut to =
-            Line { to, at: line / SIDE * TILE + line % SIDE * SIDE, step: 0, flipped_bits };
+        let mut to = Line::new(to, line, 0, flipped_bits);
         let scales = scales.chunks_exact_mut(BLOCK).map(|scales| &mut scales[line]);
         let groups = groups.chunks(format.num_bytes(GROUP));
         // A function that is called by its name gets the instructions of this one.
@@ -92,9 +89,8 @@ pub(super) fn unpack_lines(
         match format {
             BlockFormat::Q8_0 => unpack!(q8_0),
             BlockFormat::Q4_0 => unpack!(q4_0),
-            BlockFormat::Q4K => unpack!(q4_k),
-            BlockFormat::Q5K => unpack!(q5_k),
             BlockFormat::Q6K => unpack!(q6_k),
+            BlockFormat::Q4K | BlockFormat::Q5K => unreachable!("unpacked above"),
         }
         after_each();
     }
@@ -113,7 +109,7 @@ pub(super) fn parts<'a>(
 }
 
 /// A line among the tiles.
-struct Line<'a> {
+pub(super) struct Line<'a> {
     to: &'a mut [f32],
     /// Its first number in the tiles of a step.
     at: usize,
@@ -121,11 +117,16 @@ struct Line<'a> {
     flipped_bits: __m512i,
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
+    /// Takes one of 32 lines, from a step on.
+    pub(super) fn new(to: &'a mut [f32], line: usize, step: usize, flipped_bits: __m512i) -> Self {
+        Self { to, at: line / SIDE * TILE + line % SIDE * SIDE, step, flipped_bits }
+    }
+
     /// Writes the bytes of the next step.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn put(&mut self, bytes: __m512i) {
+    pub(super) fn put(&mut self, bytes: __m512i) {
         let to = &mut self.to[self.step * 2 * TILE + self.at..][..SIDE];
         let bytes = _mm512_xor_si512(bytes, self.flipped_bits);
         // SAFETY: there is room for sixteen numbers of 32 bits.
@@ -180,45 +181,6 @@ fn q4_0(group: &[u8], to: &mut Line<'_>) -> f32 {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn q4_k(group: &[u8], to: &mut Line<'_>) -> f32 {
-    let (words, scale) = groups_with_minima(group, 15.0);
-    for (half, integers) in group[16..].as_chunks::<64>().0.iter().enumerate() {
-        // That of four groups, a lane each.
-        let table = table(words, &EIGHTS, from(4 * half, &FOUR));
-        let tables = [
-            _mm512_shuffle_i64x2::<0b01_01_00_00>(table, table),
-            _mm512_shuffle_i64x2::<0b11_11_10_10>(table, table),
-        ];
-        for (step, table) in tables.into_iter().enumerate() {
-            let integers = in_halves(thirty_two(integers, SMALL * step), [0, 4], 15);
-            to.put(_mm512_shuffle_epi8(table, integers));
-        }
-    }
-    scale
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn q5_k(group: &[u8], to: &mut Line<'_>) -> f32 {
-    let (words, scale) = groups_with_minima(group, 31.0);
-    for (step, integers) in group[48..].as_chunks::<SMALL>().0.iter().enumerate() {
-        // That of two groups, two lanes each.
-        let table = table(words, &THIRTY_TWO, from(2 * step, &TWO));
-        let low = _mm512_shuffle_i64x2::<0b10_10_00_00>(table, table);
-        let high = _mm512_shuffle_i64x2::<0b11_11_01_01>(table, table);
-        let integers = in_halves(thirty_two(integers, 0), [0, 4], 15);
-        // Bit g of a byte is the fifth of group g.
-        let first = (2 * step as u64).cast_signed() - 4;
-        let fifths = in_halves(thirty_two(group, 16), [first, first + 1], 16);
-        let is_high = _mm512_test_epi8_mask(fifths, fifths);
-        let few = _mm512_shuffle_epi8(low, integers);
-        to.put(_mm512_mask_shuffle_epi8(few, is_high, high, integers));
-    }
-    scale
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn q6_k(group: &[u8], to: &mut Line<'_>) -> f32 {
     let scales = _mm512_cvtepi8_epi32(sixteen(group, 192));
     let largest = _mm512_reduce_max_epi32(_mm512_abs_epi32(scales)) as f32;
@@ -237,40 +199,6 @@ fn q6_k(group: &[u8], to: &mut Line<'_>) -> f32 {
         to.put(scaled(integers, factors, [from(4 * step, &TWO), from(4 * step + 2, &TWO)]));
     }
     _mm512_cvtss_f32(half(group, 208)) * largest * (32.0 / MOST)
-}
-
-/// Returns the scales and then the minima of eight groups, in [`PARTS`] of the integers that elements
-/// become, and what these are multiplied with, if the groups' integers are at most so large.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn groups_with_minima(block: &[u8], most: f32) -> (__m512i, f32) {
-    let [d, e] = [0, 2].map(|at| half(block, at));
-    let (scales, minima) = unpack_scales(std::array::from_fn(|i| block[4 + i]));
-    let integers = _mm_set_epi64x(minima.cast_signed(), scales.cast_signed());
-    let integers = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(integers));
-    let both = _mm512_mul_ps(integers, _mm512_mask_blend_ps(MINIMA, d, e));
-    let minima = _mm512_shuffle_f32x4::<0b01_00_11_10>(both, both);
-    // A group's elements lie between these.
-    let largest = _mm512_fmsub_ps(_mm512_set1_ps(most), both, minima);
-    let largest = largest_of(_mm512_mask_blend_ps(MINIMA, largest, both));
-    let factor = factor(MOST * f32::from(PARTS), largest);
-    (words(_mm512_mul_ps(both, _mm512_set1_ps(factor))), largest / MOST)
-}
-
-/// Returns what the integers of some groups become: integers `counted` and those eight above them, of the
-/// groups of each lane.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn table(words: __m512i, counted: &[u16; 32], groups: __m512i) -> __m512i {
-    let scales = _mm512_permutexvar_epi16(groups, words);
-    let minima = _mm512_add_epi16(groups, _mm512_set1_epi16(8));
-    let minima = _mm512_permutexvar_epi16(minima, words);
-    let half = _mm512_set1_epi16(PARTS / 2);
-    let first = _mm512_mullo_epi16(from(0, counted), scales);
-    let first = _mm512_sub_epi16(first, _mm512_sub_epi16(minima, half));
-    let second = _mm512_add_epi16(first, _mm512_slli_epi16::<3>(scales));
-    // Of each lane eight of either.
-    _mm512_packs_epi16(_mm512_srai_epi16::<7>(first), _mm512_srai_epi16::<7>(second))
 }
 
 /// Returns what the scales of at most eight blocks, with which they begin, are to the largest of them, which
@@ -335,7 +263,7 @@ fn half(block: &[u8], at: usize) -> __m512 {
 /// Returns words, each so many above what is given.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn from(first: usize, words: &[u16; 32]) -> __m512i {
+pub(super) fn from(first: usize, words: &[u16; 32]) -> __m512i {
     // SAFETY: there are 64 bytes.
     let words = unsafe { _mm512_loadu_si512(words.as_ptr().cast()) };
     _mm512_add_epi16(words, same(first))
@@ -344,14 +272,14 @@ fn from(first: usize, words: &[u16; 32]) -> __m512i {
 /// Returns the same word everywhere.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn same(word: usize) -> __m512i {
+pub(super) fn same(word: usize) -> __m512i {
     _mm512_set1_epi16((word as u16).cast_signed())
 }
 
 /// Returns the same byte everywhere.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn bytes(byte: u8) -> __m512i {
+pub(super) fn bytes(byte: u8) -> __m512i {
     _mm512_set1_epi8(byte.cast_signed())
 }
 
@@ -368,7 +296,7 @@ fn turned(of: __m512i, [first, second]: [i64; 2], mask: u8) -> __m512i {
 /// Likewise of the same bytes in both halves.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn in_halves(of_both: __m256i, down: [i64; 2], mask: u8) -> __m512i {
+pub(super) fn in_halves(of_both: __m256i, down: [i64; 2], mask: u8) -> __m512i {
     turned(_mm512_broadcast_i64x4(of_both), down, mask)
 }
 
@@ -380,7 +308,7 @@ fn pair(first: __m256i, second: __m256i) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn sixteen(block: &[u8], at: usize) -> __m128i {
+pub(super) fn sixteen(block: &[u8], at: usize) -> __m128i {
     let bytes = &block[at..at + 16];
     // SAFETY: there are sixteen.
     unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
@@ -388,7 +316,7 @@ fn sixteen(block: &[u8], at: usize) -> __m128i {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn thirty_two(block: &[u8], at: usize) -> __m256i {
+pub(super) fn thirty_two(block: &[u8], at: usize) -> __m256i {
     let bytes = &block[at..at + 32];
     // SAFETY: there are thirty-two.
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }

@@ -10,6 +10,8 @@ use std::arch::x86_64::*;
 use std::hint::black_box;
 use std::mem::transmute;
 
+use super::Sums;
+use super::bytes::Scales;
 use super::unit::{BLOCK, Block, Bytes, Rows, SIDE, STEP, TILE};
 use crate::memory::LINE;
 
@@ -93,35 +95,30 @@ unsafe fn add_pairs<const R: usize, const C: usize>(
     }
 }
 
-/// Writes the products of 32 rows of bytes without signs and 32 columns of bytes, or of sixteen columns, as
-/// [`Unit::multiply_bytes`](super::Unit) says.
+/// Adds the products of 32 rows of bytes without signs and 32 columns of bytes, or of sixteen columns, times
+/// their scales to sums, as [`Unit::add_bytes`](super::Unit) does.
 ///
 /// # Safety
 /// The processor must have the instructions of [`Level::Avx512Vnni`](crate::Level).
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) unsafe fn multiply_bytes(
-    rows: &[f32],
-    columns: &Bytes<'_>,
-    products: &mut [[f32; TILE]; 4],
+pub(super) unsafe fn add_bytes(
+    (rows, columns): (&[f32], &Bytes<'_>),
+    scales: &Scales<'_>,
+    sums: &mut Sums,
     are_few: bool,
 ) {
     let steps = rows.len() / (2 * TILE);
     assert_eq!(rows.len(), steps * 2 * TILE, "rows of whole steps");
     assert_eq!(columns.tiles.len(), rows.len(), "columns of {steps} steps");
-    let starts = [0, 1].map(|half| {
-        let starts = &columns.starts[half * LANES..][..LANES];
-        // SAFETY: there are sixteen.
-        unsafe { _mm512_loadu_si512(starts.as_ptr().cast()) }
-    });
-    let (rows, columns) = (rows.as_chunks::<TILE>().0, columns.tiles.as_chunks::<TILE>().0);
-    for (half, products) in products.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+    let rows = rows.as_chunks::<TILE>().0;
+    for (half, sums) in sums.as_chunks_mut::<SIDE>().0.iter_mut().enumerate() {
         // SAFETY: the caller vouches for the instructions.
         unsafe {
             if are_few {
-                add_fours::<{ 2 * TALL }, 1>((rows, half, 0), columns, [starts[0]], products);
+                add_fours::<{ 2 * TALL }, 1>((rows, half, 0), columns, scales, sums);
             } else {
-                add_fours::<TALL, 2>((rows, half, 0), columns, starts, products);
-                add_fours::<TALL, 2>((rows, half, TALL), columns, starts, products);
+                add_fours::<TALL, 2>((rows, half, 0), columns, scales, sums);
+                add_fours::<TALL, 2>((rows, half, TALL), columns, scales, sums);
             }
         }
     }
@@ -135,11 +132,16 @@ pub(super) unsafe fn multiply_bytes(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn add_fours<const R: usize, const C: usize>(
     (rows, half, first): (&[[f32; TILE]], usize, usize),
-    columns: &[[f32; TILE]],
-    starts: [__m512i; C],
-    products: &mut [[f32; TILE]; 2],
+    columns: &Bytes<'_>,
+    scales: &Scales<'_>,
+    sums: &mut [[f32; BLOCK]; SIDE],
 ) {
+    let starts = columns.starts.as_chunks::<LANES>().0.first_chunk::<C>();
+    let starts = starts.expect("a number for each column");
+    // SAFETY: there are sixteen.
+    let starts = starts.map(|starts| unsafe { _mm512_loadu_si512(starts.as_ptr().cast()) });
     let mut totals = [starts; R];
+    let columns = columns.tiles.as_chunks::<TILE>().0;
     for (rows, columns) in rows.chunks_exact(2).zip(columns.chunks_exact(2)) {
         let rows: &[[f32; LANES]] = &rows[half].as_chunks().0[first..first + R];
         for (k, first_fours) in columns[0].as_chunks::<LANES>().0.iter().enumerate() {
@@ -157,11 +159,20 @@ unsafe fn add_fours<const R: usize, const C: usize>(
             }
         }
     }
+    let of_lines = &scales.of_lines[half * SIDE + first..][..R];
+    let of_rows = scales.of_rows.as_chunks::<LANES>().0.first_chunk::<C>();
+    let of_rows = of_rows.expect("a scale for each column");
     for (r, totals) in totals.iter().enumerate() {
-        for (products, total) in products.iter_mut().zip(totals) {
-            let products = &mut products[(first + r) * LANES..][..LANES];
-            // SAFETY: there is room for sixteen.
-            unsafe { _mm512_storeu_si512(products.as_mut_ptr().cast(), *total) }
+        let sums = sums[first + r].as_chunks_mut::<LANES>().0;
+        let of_line = _mm512_set1_ps(of_lines[r]);
+        for (c, sums) in sums.iter_mut().take(C).enumerate() {
+            // SAFETY: there are sixteen of each.
+            unsafe {
+                let scale = _mm512_mul_ps(_mm512_loadu_ps(of_rows[c].as_ptr()), of_line);
+                let total = _mm512_cvtepi32_ps(totals[c]);
+                let sum = _mm512_fmadd_ps(total, scale, _mm512_loadu_ps(sums.as_ptr()));
+                _mm512_storeu_ps(sums.as_mut_ptr(), sum);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 use super::avx2::{halves_of, two_in_one};
 use super::dots::{Dots, Work};
-use crate::simd::x86::transpose_sixteen;
+use crate::simd::x86::{small_of_words, transpose_sixteen};
 
 /// A vector of AVX-512 with VNNI; a value exists only inside [`run_avx512_vnni`].
 #[derive(Clone, Copy)]
@@ -287,29 +287,9 @@ impl Dots for Vnni {
         }
     }
     #[inline(always)]
-    fn small_of_words(self, [a, b, c]: [Self::B; 3]) -> ([Self::F; 8], [Self::F; 8]) {
+    fn small_of_words(self, words: [Self::B; 3]) -> ([Self::F; 8], [Self::F; 8]) {
         // SAFETY: see above.
-        unsafe {
-            let (six, four) = (_mm512_set1_epi32(0x3f3f_3f3f), _mm512_set1_epi32(0x0f0f_0f0f));
-            let two = _mm512_set1_epi32(0x3030_3030);
-            let high_a = _mm512_and_si512(_mm512_srli_epi32::<2>(a), two);
-            let high_b = _mm512_and_si512(_mm512_srli_epi32::<2>(b), two);
-            let high_c = _mm512_and_si512(_mm512_srli_epi32::<4>(c), four);
-            let words = [
-                [_mm512_and_si512(a, six), _mm512_or_si512(_mm512_and_si512(c, four), high_a)],
-                [_mm512_and_si512(b, six), _mm512_or_si512(high_c, high_b)],
-            ];
-            let mut found = [[_mm512_setzero_ps(); 8]; 2];
-            let byte = _mm512_set1_epi32(255);
-            for (found, words) in found.iter_mut().zip(words) {
-                for (i, found) in found.iter_mut().enumerate() {
-                    let shift = _mm_cvtsi32_si128([0, 8, 16, 24][i % 4]);
-                    let word = _mm512_srl_epi32(words[i / 4], shift);
-                    *found = _mm512_cvtepi32_ps(_mm512_and_si512(word, byte));
-                }
-            }
-            (found[0], found[1])
-        }
+        unsafe { small_of_words(words) }
     }
     #[inline(always)]
     fn signed_pairs(self, low: &[u8; 16], high: &[u8; 16]) -> (Self::F, Self::F) {
