@@ -46,6 +46,9 @@ const GRAIN: usize = 32;
 const FEW: usize = 4;
 /// The most rows of which each takes a lane.
 const SOME: usize = 32;
+/// Likewise of formats with minima in vectors of AVX-512, where eight lanes for each more than sixteen rows
+/// cost more than columns side by side.
+const SOME_WITH_MINIMA: usize = 16;
 
 /// Writes `x weight^T + bias` to `out`; the caller has checked the lengths in elements.
 pub(super) fn linear(
@@ -105,10 +108,12 @@ fn run<F: Format>(call: &Call<'_>) {
     let rows = call.x.len() / call.width;
     // One level for all: it decides how the weights' integers are counted.
     let level = Level::current();
+    let is_wide = F::HAS_MIN && level.has_blocks_of_bytes();
+    let some = if is_wide { SOME_WITH_MINIMA } else { SOME };
     let round = |x: &[f32], to: &mut [_]| dispatch_at(level, Round::<F>::new(x, to));
     let activations = if rows <= FEW {
         Activations::rows_of(call.x, call.width, round)
-    } else if rows <= SOME {
+    } else if rows <= some {
         Activations::eights_of(call.x, call.width, round)
     } else {
         Activations::strips_of(call.x, call.width, round)
@@ -123,7 +128,7 @@ fn run<F: Format>(call: &Call<'_>) {
         let part = Part { call, activations, weight, first: task * columns };
         if rows <= FEW {
             dispatch_at(level, one::Few::<F>::new(&part));
-        } else if rows <= SOME {
+        } else if rows <= some {
             dispatch_at(level, eights::Eights::<F>::new(&part));
         } else {
             dispatch_at(level, many::Many::<F>::new(&part));
