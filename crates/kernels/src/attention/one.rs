@@ -82,9 +82,10 @@ impl<K: Entries> Columns<'_, K> {
         for (i, four) in fours.iter().enumerate() {
             for (head, start) in self.starts.iter().enumerate() {
                 let query = &query[head * self.width..][..self.width];
-                let dots = simd.sums(dots::<S, K, AT_ONCE>(simd, query, self.some(four, *start)));
+                // SAFETY: both have the width.
+                let dots = unsafe { dots::<S, K, AT_ONCE>(simd, query, self.some(four, *start)) };
                 let to = &mut scores[head * columns.len() + i * AT_ONCE..][..AT_ONCE];
-                for (to, dot) in to.iter_mut().zip(dots) {
+                for (to, dot) in to.iter_mut().zip(simd.sums(dots)) {
                     *to = dot * scale;
                 }
             }
@@ -92,7 +93,8 @@ impl<K: Entries> Columns<'_, K> {
         for (i, column) in rest.iter().enumerate() {
             for (head, start) in self.starts.iter().enumerate() {
                 let query = &query[head * self.width..][..self.width];
-                let [dot] = dots::<S, K, 1>(simd, query, self.some(&[*column], *start));
+                // SAFETY: both have the width.
+                let [dot] = unsafe { dots::<S, K, 1>(simd, query, self.some(&[*column], *start)) };
                 scores[(head + 1) * columns.len() - rest.len() + i] = simd.sum(dot) * scale;
             }
         }
@@ -108,7 +110,8 @@ impl<K: Entries> Columns<'_, K> {
                 let weights = &weights[head * columns.len() + i * AT_ONCE..];
                 let weighted = (weights.first_chunk(), self.some(four, *start));
                 let sums = &mut sums[head * padded..][..padded];
-                add_scaled::<S, K, AT_ONCE>(simd, weighted, self.width, sums);
+                // SAFETY: they have the width.
+                unsafe { add_scaled::<S, K, AT_ONCE>(simd, weighted, self.width, sums) }
             }
         }
         for (i, column) in rest.iter().enumerate() {
@@ -116,12 +119,13 @@ impl<K: Entries> Columns<'_, K> {
                 let weights = &weights[(head + 1) * columns.len() - rest.len() + i..];
                 let weighted = (weights.first_chunk(), self.some(&[*column], *start));
                 let sums = &mut sums[head * padded..][..padded];
-                add_scaled::<S, K, 1>(simd, weighted, self.width, sums);
+                // SAFETY: it has the width.
+                unsafe { add_scaled::<S, K, 1>(simd, weighted, self.width, sums) }
             }
         }
     }
 
-    /// Returns some columns of a head, and asks memory for those that may come next.
+    /// Returns some columns of a head, each of the width, and asks memory for those that may come next.
     #[inline(always)]
     fn some<const N: usize>(self, columns: &[usize; N], start: usize) -> [K::Entry; N] {
         let next = columns.map(|column| start + (column + AHEAD) * self.stride);
@@ -131,8 +135,11 @@ impl<K: Entries> Columns<'_, K> {
 }
 
 /// Adds entries of so many elements, times their weights, to `sums`, one after the other.
+///
+/// # Safety
+/// The entries must be so wide.
 #[inline(always)]
-fn add_scaled<S: Simd, K: Entries, const N: usize>(
+unsafe fn add_scaled<S: Simd, K: Entries, const N: usize>(
     simd: S,
     (weights, values): (Option<&[f32; N]>, [K::Entry; N]),
     width: usize,
@@ -144,7 +151,7 @@ fn add_scaled<S: Simd, K: Entries, const N: usize>(
     for (to, at) in whole_sums.chunks_exact_mut(S::LANES).zip((0..whole).step_by(S::LANES)) {
         let mut sum = simd.load(to);
         for i in 0..N {
-            // SAFETY: entries are so wide, of which a vector is left.
+            // SAFETY: the caller vouches for the width, of which a vector is left.
             let value = unsafe { K::load(simd, values[i], at) };
             sum = simd.mul_add(simd.splat(weights[i]), value, sum);
         }
@@ -160,9 +167,12 @@ fn add_scaled<S: Simd, K: Entries, const N: usize>(
     }
 }
 
-/// Returns, in the lanes of vectors, the dot products of a query and keys that are as wide.
+/// Returns, in the lanes of vectors, the dot products of a query and keys.
+///
+/// # Safety
+/// The keys must be as wide as the query.
 #[inline(always)]
-fn dots<S: Simd, K: Entries, const N: usize>(
+unsafe fn dots<S: Simd, K: Entries, const N: usize>(
     simd: S,
     query: &[f32],
     keys: [K::Entry; N],
@@ -173,7 +183,7 @@ fn dots<S: Simd, K: Entries, const N: usize>(
     for (part, at) in parts.zip((0..query.len()).step_by(S::LANES)) {
         let part = simd.load(part);
         for i in 0..N {
-            // SAFETY: keys are as wide as the query, of which a vector is left.
+            // SAFETY: the caller vouches for the width, of which a vector is left.
             sums[i] = simd.mul_add(part, unsafe { K::load(simd, keys[i], at) }, sums[i]);
         }
     }
