@@ -29,11 +29,11 @@ impl<K: Entries> Kernel for RowOfHeads<'_, K> {
         let Self { call, row, heads, out } = self;
         let columns: Vec<usize> = call.visible.row(row).flatten().collect();
         let starts: Vec<usize> = heads.clone().map(|head| call.start(head)).collect();
-        let shape = (call.strides.1, call.shape.head_dim);
-        let keys = Columns { all: call.keys, starts: &starts, stride: shape.0, width: shape.1 };
+        let (stride, width) = (call.strides.1, call.shape.head_dim);
+        let keys = Columns { all: call.keys, starts: &starts, stride, width };
         let values = Columns { all: call.values, ..keys };
         let mut weights = vec![0.0; heads.len() * columns.len()]; // [heads, columns]
-        let query = &call.q[(row * call.shape.heads + heads.start) * keys.width..];
+        let query = &call.q[(row * call.shape.heads + heads.start) * width..];
         keys.score(simd, query, call.shape.scale, (&columns, &mut weights));
         let mut inverses = vec![0.0; heads.len()];
         for (of_head, head) in heads.clone().enumerate() {
@@ -42,7 +42,7 @@ impl<K: Entries> Kernel for RowOfHeads<'_, K> {
             out.head(head).set_lse(row, largest, total);
             inverses[of_head] = if total > 0.0 { 1.0 / total } else { 0.0 };
         }
-        let padded = call.shape.head_dim.next_multiple_of(S::LANES);
+        let padded = width.next_multiple_of(S::LANES);
         let mut sums = vec![0.0; heads.len() * padded]; // [heads, padded]
         values.add(simd, (&columns, &weights), &mut sums);
         for (of_head, head) in heads.enumerate() {

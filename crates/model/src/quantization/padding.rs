@@ -51,11 +51,12 @@ fn inner_dimension(name: &str, dimensions: usize) -> Option<usize> {
 }
 
 /// Returns a tensor with as many rows and columns as wanted, zeros after its own; itself if it has them.
-/// Blocks become f32 then.
+/// Blocks become f32 then, and what was read of a mapped file is given back to the system.
 pub fn resized(tensor: &Tensor, shape: &[usize]) -> Tensor {
     if tensor.shape == shape {
         return tensor.clone();
     }
+    let stored = &tensor.bytes;
     let tensor = widened(tensor.clone());
     let size = tensor.dtype.size();
     let row_bytes = |shape: &[usize]| shape[1..].iter().product::<usize>() * size;
@@ -66,6 +67,7 @@ pub fn resized(tensor: &Tensor, shape: &[usize]) -> Tensor {
             to[..common].copy_from_slice(&from[..common]);
         }
     });
+    stored.release();
     Tensor { dtype: tensor.dtype, shape: shape.to_vec(), bytes }
 }
 

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 use super::unit::{BLOCK, SIDE};
 use super::unpack::{
-    LEAST, Line, MOST, Unpacked, bytes, from, in_halves, lanes, same, sixteen, thirty_two,
+    LEAST, Line, MOST, TWO, Unpacked, bytes, from, in_halves, lanes, same, sixteen, thirty_two,
 };
 use crate::blocks::{BlockFormat, SMALL};
 use crate::simd::x86::{small_of_words, transpose_sixteen};
@@ -19,8 +19,6 @@ const PARTS: i16 = 128;
 const EIGHTS: [u16; 32] = lanes([0; 4], 1);
 /// A number in each lane.
 const FOUR: [u16; 32] = lanes([0, 1, 2, 3], 0);
-/// A number in each half.
-const TWO: [u16; 32] = lanes([0, 0, 1, 1], 0);
 /// Sixteen integers in two lanes each, eight of each sixteen being left out.
 const THIRTY_TWO: [u16; 32] = lanes([0, 16, 0, 16], 1);
 /// Steps of a block.

@@ -25,7 +25,7 @@ pub(super) const LEAST: f32 = 1e-30;
 /// A factor of 127 to 128, in parts of 32768.
 const WHOLE: f32 = 32512.0;
 /// A number in each half.
-const TWO: [u16; 32] = lanes([0, 0, 1, 1], 0);
+pub(super) const TWO: [u16; 32] = lanes([0, 0, 1, 1], 0);
 
 /// Returns eight words for each lane, from the lane's own on.
 pub(super) const fn lanes(first: [u16; 4], step: u16) -> [u16; 32] {

@@ -46,8 +46,8 @@ const GRAIN: usize = 32;
 const FEW: usize = 4;
 /// The most rows of which each takes a lane.
 const SOME: usize = 32;
-/// Likewise of formats with minima in vectors of AVX-512, where eight lanes for each more than sixteen rows
-/// cost more than columns side by side.
+/// Likewise of formats with minima in vectors of AVX-512, where lanes for eight rows more, however few of
+/// them there are, cost more than columns side by side.
 const SOME_WITH_MINIMA: usize = 16;
 
 /// Writes `x weight^T + bias` to `out`; the caller has checked the lengths in elements.
